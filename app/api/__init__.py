@@ -1,0 +1,1 @@
+"""Endpoint families of the model service, one module each."""

@@ -1,0 +1,1 @@
+"""The model: data, training, evaluation, scoring, stored bundles."""

@@ -1,0 +1,1 @@
+"""How the parts run together: launcher, stack, embedded store, console."""

@@ -1,0 +1,1 @@
+"""The store's HTTP side: routes, request bodies, replies in Elasticsearch's shapes."""

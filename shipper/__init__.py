@@ -1,0 +1,1 @@
+"""The sidecar: tails log files and delivers each line once to Elasticsearch."""
