@@ -1,9 +1,9 @@
 """Makes the checkout's own `.venv` on first use, with nothing but the standard library.
 
 Used by the two launchers, `python3 compose` and `python3 tests`. The pinned pip wheel lies beside the lock files, as
-CPython's own ensurepip carries one: so a Python without ensurepip (bare Debian) works too, every machine installs with
-the same pip, and pip's own configuration (mirror, proxy, CA) counts. Kept to syntax that Python 3.7 can read, so that an
-old Python gets a sentence and not a SyntaxError.
+CPython's own ensurepip carries one: so a Python without ensurepip (bare Debian) works too, every machine installs
+with the same pip, and pip's own configuration (mirror, proxy, CA) counts. Kept to syntax that Python 3.7 can read, so
+that an old Python gets a sentence and not a SyntaxError.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def _make(target: Path, lock: str) -> None:
     try:
         import venv
     except ImportError:
-        raise BootstrapError(
-            "this Python has no venv module; on Debian: apt-get install python3-venv"
-        ) from None
+        raise BootstrapError("this Python has no venv module; on Debian: apt-get install python3-venv") from None
     if hashlib.sha256(PIP_WHEEL.read_bytes()).hexdigest() != PIP_SHA256:
         raise BootstrapError(f"{PIP_WHEEL} is damaged (its SHA-256 differs); restore it: git checkout -- {PIP_WHEEL}")
     started = time.monotonic()
@@ -148,7 +146,11 @@ def _recorded_python(target: Path):  # type: ignore[no-untyped-def]  # str or No
 def _pip(python: Path, arguments: list[str]) -> None:
     """Run pip's `install` quietly; its output is shown only when it fails."""
     done = subprocess.run(
-        _pip_command(python) + arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        _pip_command(python) + arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise BootstrapError(_explain(done.stdout))
@@ -163,9 +165,7 @@ def _install(python: Path, lock: Path) -> int:
     """Install exactly what `lock` pins, showing progress; return the bytes fetched over the network."""
     packages = len(re.findall(r"^[a-zA-Z0-9._-]+==", lock.read_text(), re.MULTILINE))
     command = [*_pip_command(python), "--progress-bar", "raw", "--only-binary", ":all:", "--require-hashes"]
-    process = subprocess.Popen(
-        [*command, "-r", str(lock)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen([*command, "-r", str(lock)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None  # noqa: S101 - we asked for the pipe
     progress = Progress(packages, live=sys.stderr.isatty())
     output = []

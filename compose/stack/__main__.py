@@ -1,11 +1,140 @@
 """`ml-stack` and `python3 compose`: the command line of the stack."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+
 import click
+import msgspec
+
+from compose.stack.settings import SettingsError, StackSettings, read_settings
 
 
-@click.group()
+def _say(line: str) -> None:
+    click.echo(line)
+
+
+class _Parsed(click.ParamType[float]):
+    """A parameter read by one of our own functions, whose sentence becomes the error."""
+
+    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
+        self.name, self.parse = name, parse
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the value, or end with a usage error."""
+        try:
+            return self.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _seconds(text: str) -> float:
+    from compose.stack.traffic import parse_seconds
+
+    return parse_seconds(text)
+
+
+def _share(text: str) -> float:
+    from compose.stack.traffic import parse_share
+
+    return parse_share(text)
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Hand the settings to a command; turn what can go wrong into one line and exit code 1."""
+
+    @functools.wraps(command)
+    def wrapped(**arguments: object) -> None:
+        from compose.stack.supervisor import StackError
+
+        try:
+            command(read_settings(), **arguments)
+        except (SettingsError, StackError) as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ml-pipeline-observability")
 def main() -> None:
     """Run the whole stack on this machine, without Docker."""
 
 
+@main.command()
+@_with_settings
+def up(settings: StackSettings) -> None:
+    """Start everything; stay in the foreground until Ctrl-C or `down`."""
+    from compose.stack.up import up as start
+
+    start(settings, _say)
+
+
+@main.command()
+@_with_settings
+def down(settings: StackSettings) -> None:
+    """Stop everything from another terminal; nothing is lost."""
+    from compose.stack.up import down as stop
+
+    stop(settings, _say)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects on one line.")
+@_with_settings
+def status(settings: StackSettings, *, as_json: bool) -> None:
+    """Show each process, its health, lag and last error; exit code 0 when all are ready."""
+    from rich.console import Console
+
+    from compose.stack.status import collect, render
+
+    parts = collect(settings)
+    if as_json:
+        click.echo(msgspec.json.encode(parts))
+    else:
+        Console().print(render(parts, settings))
+    sys.exit(0 if all(part.state == "ready" for part in parts) else 1)
+
+
+@main.command()
+@click.option("--rate", default=5.0, type=click.FloatRange(0.01, 5000), show_default=True, help="Requests per second.")
+@click.option("--count", type=click.IntRange(1), help="How many; without it and --for: until Ctrl-C.")
+@click.option("--for", "seconds", type=_Parsed("time", _seconds), help="For how long: 30s, 1m, 2h.")
+@click.option("--errors", default="2%", type=_Parsed("share", _share), show_default=True, help="Share of faulty ones.")
+@click.option("--seed", type=int, help="Send the same requests again.")
+@click.option("--url", help="Another address of the service.")
+@_with_settings
+def traffic(
+    settings: StackSettings,
+    *,
+    rate: float,
+    count: int | None,
+    seconds: float | None,
+    errors: float,
+    seed: int | None,
+    url: str | None,
+) -> None:
+    """Send realistic requests, some of them faulty; exit code 0 when each was answered as it should be."""
+    from rich.console import Console
+
+    from compose.stack import traffic as sending
+
+    plan = sending.Plan(url=url or settings.app_url, rate=rate, count=count, seconds=seconds, errors=errors, seed=seed)
+    tally = sending.run(plan, Console())
+    if tally.unanswered and not tally.latencies:
+        click.echo(f"error: {plan.url} does not answer; is the stack up? see `python3 compose status`", err=True)
+    sys.exit(0 if tally.as_expected() else 1)
+
+
+@main.command()
+def store() -> None:
+    """Run the embedded store alone, in the foreground (STORE_HOST, STORE_PORT, STORE_DIR)."""
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "compose.store"])  # noqa: S606 - no shell is wanted
+
+
 if __name__ == "__main__":
-    main()
+    main(prog_name="python3 compose")

@@ -1,0 +1,88 @@
+"""Who holds a TCP port, and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+
+import msgspec
+import psutil
+
+DOCKER_NAMES = (
+    "docker-proxy",
+    "com.docker.backend",
+    "com.docker.vpnkit",
+    "vpnkit",
+    "rootlessport",
+    "OrbStack Helper",
+)
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The process that listens on a port: its name and, where the system tells, its pid."""
+
+    name: str
+    pid: int | None
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on `host:port` now."""
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        # As servers do: a port in TIME_WAIT after a restart counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def owner(port: int) -> Owner | None:
+    """Return the process that listens on `port`, or None where the system does not tell."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:  # macOS tells only root
+        return _owner_by_lsof(port)
+    for connection in connections:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == port
+            and connection.pid
+        ):
+            with contextlib.suppress(psutil.Error):
+                return Owner(psutil.Process(connection.pid).name(), connection.pid)
+    return None
+
+
+def _owner_by_lsof(port: int) -> Owner | None:
+    program = shutil.which("lsof")
+    if program is None:
+        return None
+    done = subprocess.run(
+        [program, "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"], capture_output=True, text=True, check=False
+    )
+    fields = {line[0]: line[1:] for line in done.stdout.splitlines() if line}
+    return Owner(fields["c"], int(fields["p"])) if {"c", "p"} <= fields.keys() else None
+
+
+def complaint(port: int, setting: str, holder: Owner | None, *, platform: str = sys.platform) -> str:
+    """Return the sentence that says which port is taken, by whom, and what to do."""
+    other = f"choose another: {setting}={port + 1 if port < 65535 else port - 1} python3 compose up"
+    if holder is None:
+        return f"port {port} is taken, the system does not say by whom; {other}"
+    who = f"{holder.name}" + (f" (pid {holder.pid})" if holder.pid else "")
+    if platform == "darwin" and port == 5000 and holder.name.startswith("ControlCe"):
+        return (
+            f"port {port} is taken by macOS's AirPlay Receiver ({who}): switch it off in System Settings, General, "
+            f"AirDrop & Handoff; or {other}"
+        )
+    if holder.name in DOCKER_NAMES:
+        return (
+            f"port {port} is taken by a container ({who}): a Docker stack is running; stop it with "
+            f"`docker compose down`, or {other}"
+        )
+    return f"port {port} is taken by {who}: stop it, or {other}"

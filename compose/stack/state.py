@@ -1,0 +1,81 @@
+"""What the supervisor keeps on disk about its processes, so that `status` and `down` find them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+
+
+class ProcessState(msgspec.Struct, kw_only=True):
+    """One process as last seen by the supervisor.
+
+    Attributes:
+        name: the service.
+        pid, created: the process and its start (seconds since the epoch), which tells a reused pid apart.
+        restarts: how often it was started again after it had died.
+        last_exit: how the last run ended, in words; None while the first one lives.
+    """
+
+    name: str
+    pid: int
+    created: float
+    restarts: int = 0
+    last_exit: str | None = None
+
+
+class StackState(msgspec.Struct, kw_only=True):
+    """The supervisor and its processes.
+
+    Attributes:
+        phase: `starting`, `running` or `stopping`.
+    """
+
+    phase: str
+    pid: int
+    created: float
+    started_at: str
+    services: dict[str, ProcessState] = {}
+
+
+def write(path: Path, state: StackState) -> None:
+    """Replace the state file in one step, so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(state))
+    temporary.replace(path)
+
+
+def read(path: Path) -> StackState | None:
+    """Return the state on disk, or None where there is none that can be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=StackState)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def alive(pid: int, created: float) -> psutil.Process | None:
+    """Return the process if it still is the one that was started then, else None."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if abs(process.create_time() - created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def running_supervisor(path: Path) -> psutil.Process | None:
+    """Return the supervisor that owns this state file, if it lives."""
+    state = read(path)
+    return alive(state.pid, state.created) if state else None
+
+
+def orphans(path: Path) -> list[tuple[str, psutil.Process]]:
+    """Return the processes that live although their supervisor is gone (it was killed)."""
+    state = read(path)
+    if state is None or alive(state.pid, state.created) or state.pid == os.getpid():
+        return []
+    found = ((service.name, alive(service.pid, service.created)) for service in state.services.values())
+    return [(name, process) for name, process in found if process]

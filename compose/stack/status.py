@@ -1,0 +1,121 @@
+"""`status`: one line per process, with its health, lag and last error."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from compose.stack import health, state
+from compose.stack.services import Service, services
+from compose.stack.settings import StackSettings
+
+COLOURS = {"ready": "green", "not ready": "yellow", "stopped": "red", "starting": "yellow"}
+
+
+class PartStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one process is.
+
+    Attributes:
+        state: `ready`, `not ready` (it runs but does not answer or says no), `stopped`.
+        up_seconds: since the process started; None when it does not run.
+        restarts: how often the supervisor started it again.
+        lag_bytes, lag_seconds: the shipper's: bytes not acknowledged, and the age of the oldest; None elsewhere.
+        last_error: the newest complaint, from the process itself or from how it ended.
+        detail: what the process counts, in words.
+    """
+
+    name: str
+    state: str
+    url: str
+    pid: int | None = None
+    up_seconds: float | None = None
+    restarts: int = 0
+    lag_bytes: int | None = None
+    lag_seconds: float | None = None
+    last_error: str | None = None
+    detail: str = ""
+
+
+def collect(settings: StackSettings, now: float | None = None) -> list[PartStatus]:
+    """Ask every part of the stack how it is; `now` in seconds since the epoch."""
+    known = state.read(settings.run_dir / "state.json")
+    moment = time.time() if now is None else now
+    return [_part(service, known, moment) for service in services(settings)]
+
+
+def _part(service: Service, known: state.StackState | None, now: float) -> PartStatus:
+    process = known.services.get(service.name) if known else None
+    running = process is not None and state.alive(process.pid, process.created) is not None
+    if process is None or not running:
+        last = process.last_exit if process else None
+        return PartStatus(name=service.name, state="stopped", url=service.url, last_error=last)
+    reason = health.unready_reason(service)
+    told = health.own_status(service)
+    if service.name == "app":
+        told = {**told, "last_error": (told.get("log") or {}).get("last_error")}
+    return PartStatus(
+        name=service.name,
+        state="not ready" if reason else "ready",
+        url=service.url,
+        pid=process.pid,
+        up_seconds=round(now - process.created, 1),
+        restarts=process.restarts,
+        lag_bytes=told.get("lag_bytes"),
+        lag_seconds=told.get("lag_seconds"),
+        last_error=reason or told.get("last_error") or process.last_exit,
+        detail=detail(service.name, told),
+    )
+
+
+def detail(name: str, told: dict[str, Any]) -> str:
+    """Return in words what a part's own status counts; empty where it told nothing."""
+    if not told:
+        return ""
+    if name == "store":
+        return f"{told.get('documents', 0):,} documents"
+    if name == "app":
+        model, log = told.get("model") or {}, told.get("log") or {}
+        lines = f"{log.get('written', 0):,} lines, {log.get('dropped', 0):,} dropped"
+        return f"model {model.get('type')} {model.get('version')}, {lines}"
+    return (
+        f"{told.get('acknowledged', 0):,} acknowledged, {told.get('dead_letters', 0):,} dead letters, "
+        f"{told.get('retries', 0):,} retries"
+    )
+
+
+def render(parts: list[PartStatus], settings: StackSettings) -> RenderableType:
+    """Return the table a person reads."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("part", "state", "pid", "up", "restarts", "lag", "counts"):
+        table.add_column(heading, no_wrap=heading != "counts")
+    for part in parts:
+        table.add_row(
+            part.name,
+            Text(part.state, style=COLOURS[part.state]),
+            str(part.pid or "–"),
+            duration(part.up_seconds),
+            str(part.restarts),
+            "–" if part.lag_bytes is None else f"{part.lag_bytes:,} B, {part.lag_seconds or 0:.1f} s",
+            part.detail,
+        )
+    lines: list[RenderableType] = [table]
+    lines += [Text(f"{part.name}: {part.last_error}", style="yellow") for part in parts if part.last_error]
+    if all(part.state == "stopped" for part in parts):
+        lines.append(Text(f"nothing runs in {settings.stack_dir}; start it with `python3 compose up`"))
+    return Group(*lines)
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as a person says them: 42 s, 3 min 5 s, 2 h 10 min."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,221 @@
+"""Starts the stack's processes, waits for their health, restarts what dies, and stops them in order."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from compose.stack import health, state
+from compose.stack.services import Service, output_file, stop_order
+from compose.stack.settings import StackSettings
+
+HEALTH_SECONDS = 60.0
+POLL_SECONDS = 0.05
+# A process that dies is started again at once, then ever more slowly; one that lived this long starts afresh.
+BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+SETTLED_SECONDS = 60.0
+
+
+class StackError(Exception):
+    """The stack cannot start or go on; the message says why and what to do."""
+
+
+class Supervised:
+    """One service and the process that runs it now."""
+
+    def __init__(self, service: Service, output: Path) -> None:
+        self.service, self.output = service, output
+        self.process: subprocess.Popen[bytes] | None = None
+        self.created = self.started = 0.0
+        self.restarts = self.failures = 0
+        self.restart_at: float | None = None
+        self.last_exit: str | None = None
+
+    def start(self) -> None:
+        """Start the process; its output goes to a file, its signals are ours to send."""
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.service.command(),
+                env=self.service.full_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C reaches the whole foreground group: the stop order would be lost without this.
+                start_new_session=True,
+            )
+        self.started = time.monotonic()
+        self.created = psutil.Process(self.process.pid).create_time()
+        self.restart_at = None
+
+    def exit_words(self) -> str | None:
+        """Return how the process ended, in words; None while it lives."""
+        code = self.process.poll() if self.process else None
+        if code is None:
+            return None
+        with contextlib.suppress(ValueError):
+            if code < 0:
+                return f"killed by {signal.Signals(-code).name}"
+        return f"exit code {code}"
+
+    def last_lines(self, count: int = 8) -> str:
+        """Return the end of what the process printed."""
+        try:
+            lines = self.output.read_text(errors="replace").splitlines()[-count:]
+        except OSError:
+            return ""
+        return "\n".join("  " + line for line in lines)
+
+
+class Supervisor:
+    """Owns the processes of one stack.
+
+    Args:
+        settings: where the stack lives.
+        services: what to run, in start order.
+        say: prints one line for the person at the terminal.
+    """
+
+    def __init__(self, settings: StackSettings, services: tuple[Service, ...], say: Callable[[str], None]) -> None:
+        self.settings, self.say = settings, say
+        self.parts = {service.name: Supervised(service, output_file(settings, service)) for service in services}
+        self.state_file = settings.run_dir / "state.json"
+        self.phase = "starting"
+        self.stopping = 0
+        self._me = psutil.Process()
+        self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Turn Ctrl-C, SIGTERM and a closed terminal into an orderly stop while the block runs."""
+
+        def stop(_number: int, _frame: object) -> None:
+            self.stopping += 1
+
+        caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, stop) for number in caught}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def start(self) -> None:
+        """Start every service, each once the one before is healthy.
+
+        Raises:
+            StackError: one died or did not become healthy; all that ran has been stopped.
+        """
+        self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        for part in self.parts.values():
+            if part.output.exists():  # the run before stays readable for one start more
+                part.output.replace(part.output.with_suffix(".previous.log"))
+            part.start()
+            self._write_state()
+            self._wait_until_healthy(part)
+            if self.stopping:
+                return
+        self.phase = "running"
+        self._write_state()
+
+    def _wait_until_healthy(self, part: Supervised) -> None:
+        service = part.service
+        while not self.stopping:
+            ended = part.exit_words()
+            if ended:
+                raise StackError(f"{service.name} ended at once ({ended}):\n{part.last_lines()}")
+            if health.is_healthy(service):
+                seconds = time.monotonic() - part.started
+                self.say(f"  {service.name:8} ready after {seconds:4.1f} s   {service.url}")
+                return
+            if time.monotonic() - part.started > HEALTH_SECONDS:
+                raise StackError(
+                    f"{service.name} was not ready after {HEALTH_SECONDS:.0f} s "
+                    f"({health.unready_reason(service)}); its output, {part.output}, ends:\n{part.last_lines()}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def watch(self) -> None:
+        """Restart what dies, until a stop is asked for."""
+        while not self.stopping:
+            for part in self.parts.values():
+                self._look_after(part)
+            time.sleep(POLL_SECONDS)
+
+    def _look_after(self, part: Supervised) -> None:
+        name, now = part.service.name, time.monotonic()
+        if part.restart_at is not None:
+            if now >= part.restart_at:
+                part.start()
+                part.restarts += 1
+                self.say(f"{_clock()}  {name} started again (restart {part.restarts})")
+                self._write_state()
+            return
+        ended = part.exit_words()
+        if ended:
+            if now - part.started > SETTLED_SECONDS:
+                part.failures = 0
+            wait = BACKOFF_SECONDS[min(part.failures, len(BACKOFF_SECONDS) - 1)]
+            part.failures += 1
+            part.last_exit = f"{ended} at {_clock()}"
+            part.restart_at = now + wait
+            self.say(f"{_clock()}  {name} ended ({ended}); it starts again in {wait:g} s; see {part.output}")
+            self._write_state()
+
+    def stop(self) -> None:
+        """Stop every process: what writes first, so that what reads can finish. A second signal hurries."""
+        self.phase = "stopping"
+        self._write_state()
+        asked = self.stopping
+        for service in stop_order(tuple(part.service for part in self.parts.values())):
+            part = self.parts[service.name]
+            if part.process is None or part.process.poll() is not None:
+                continue
+            started = time.monotonic()
+            part.process.terminate()
+            while part.process.poll() is None:
+                waited = time.monotonic() - started
+                if waited > service.stop_seconds or self.stopping > max(asked, 1):
+                    part.process.kill()
+                    part.process.wait()
+                    self.say(
+                        f"  {service.name:8} killed after {waited:.1f} s; what it had not done it will do next time"
+                    )
+                    break
+                time.sleep(POLL_SECONDS)
+            else:
+                words = part.exit_words()
+                ending = "stopped" if words == "exit code 0" else f"stopped with {words}, see {part.output}"
+                self.say(f"  {service.name:8} {ending}")
+        self.state_file.unlink(missing_ok=True)
+
+    def _write_state(self) -> None:
+        state.write(
+            self.state_file,
+            state.StackState(
+                phase=self.phase,
+                pid=self._me.pid,
+                created=self._me.create_time(),
+                started_at=self._started_at,
+                services={
+                    name: state.ProcessState(
+                        name=name,
+                        pid=part.process.pid,
+                        created=part.created,
+                        restarts=part.restarts,
+                        last_exit=part.last_exit,
+                    )
+                    for name, part in self.parts.items()
+                    if part.process is not None
+                },
+            ),
+        )
+
+
+def _clock() -> str:
+    return time.strftime("%H:%M:%S")

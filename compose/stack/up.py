@@ -1,0 +1,144 @@
+"""`up` and `down`: the checks before a start, the model's first training, the words for the person at the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+
+from compose.stack import ports, state
+from compose.stack.services import Service, app_environment, services
+from compose.stack.settings import StackSettings
+from compose.stack.supervisor import StackError, Supervisor
+
+Say = Callable[[str], None]
+
+
+def up(settings: StackSettings, say: Say) -> None:
+    """Start everything and stay until a stop is asked for.
+
+    Raises:
+        StackError: it runs already, a port is taken, training failed, or a part did not become healthy.
+    """
+    started = time.monotonic()
+    with _only_one(settings):
+        end_orphans(settings, say)
+        parts = services(settings)
+        check_ports(parts)
+        supervisor = Supervisor(settings, parts, say)
+        with supervisor.signals():
+            train_if_missing(settings)
+            try:
+                if not supervisor.stopping:
+                    supervisor.start()
+                if not supervisor.stopping:
+                    say(greeting(settings, time.monotonic() - started))
+                    supervisor.watch()
+            finally:
+                say("stopping")
+                supervisor.stop()
+        say("stopped; everything is kept in " + str(settings.stack_dir))
+
+
+@contextlib.contextmanager
+def _only_one(settings: StackSettings) -> Iterator[None]:
+    """Hold the folder's lock: two supervisors over one store would fight."""
+    try:
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        handle = (settings.run_dir / "lock").open("w")
+    except OSError as error:
+        raise StackError(
+            f"{settings.run_dir} cannot be written ({error.strerror}); set STACK_DIR to a folder of yours"
+        ) from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StackError(
+                f"the stack in {settings.stack_dir} is running already; see `python3 compose status`, "
+                "stop it with `python3 compose down`"
+            ) from None
+        yield
+
+
+def end_orphans(settings: StackSettings, say: Say) -> None:
+    """Stop processes of this stack whose supervisor was killed."""
+    found = state.orphans(settings.run_dir / "state.json")
+    for name, process in found:
+        say(f"{name} (pid {process.pid}) still runs although its supervisor is gone: stopping it first")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _gone, alive = psutil.wait_procs([process for _name, process in found], timeout=30)
+    for process in alive:
+        process.kill()
+
+
+def check_ports(parts: tuple[Service, ...]) -> None:
+    """Raise a StackError that names every taken port and, where the system tells, its owner."""
+    taken = [
+        ports.complaint(part.port, part.port_setting, ports.owner(part.port))
+        for part in parts
+        if not ports.is_free(part.port)
+    ]
+    if taken:
+        raise StackError("\n       ".join(taken))
+
+
+def train_if_missing(settings: StackSettings) -> None:
+    """Make the default model on first use; its progress goes to the terminal."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "app", "train", "--if-missing"],
+        env={**app_environment(settings), **os.environ},
+        check=False,
+    )
+    if done.returncode:
+        raise StackError(f"the model could not be trained (exit code {done.returncode}); its own words are above")
+
+
+def greeting(settings: StackSettings, seconds: float) -> str:
+    """Return what a person wants to know once everything runs."""
+    app, store, shipper = settings.app_url, settings.store_url, settings.shipper_url
+    return f"""
+Everything runs after {seconds:.1f} s; it is kept in {settings.stack_dir}
+
+  predictions   POST {app}/predict      state {app}/status      metrics {app}/metrics
+  logs          {store}/ml-pipeline-*/_search?pretty      indices {store}/_cat/indices?v
+  shipper       {shipper}/status      metrics {shipper}/metrics
+
+  in another terminal:  python3 compose traffic    sends realistic requests
+                        python3 compose status     shows how every part is
+  Ctrl-C here, or `python3 compose down` there, stops everything; nothing is lost.
+"""
+
+
+def down(settings: StackSettings, say: Say, timeout: float = 120.0) -> None:
+    """Stop the stack that runs in `settings.stack_dir`, from another terminal.
+
+    Raises:
+        StackError: it did not stop within `timeout` seconds.
+    """
+    path = settings.run_dir / "state.json"
+    supervisor = state.running_supervisor(path)
+    if supervisor is None:
+        if state.orphans(path):
+            end_orphans(settings, say)
+        else:
+            say(f"nothing runs in {settings.stack_dir}")
+        path.unlink(missing_ok=True)
+        return
+    say(f"stopping the stack in {settings.stack_dir} (pid {supervisor.pid})")
+    with contextlib.suppress(psutil.NoSuchProcess):
+        supervisor.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while state.running_supervisor(path) is not None:
+        if time.monotonic() > deadline:
+            raise StackError(f"it did not stop within {timeout:.0f} s; see the files in {settings.run_dir}")
+        time.sleep(0.05)
+    say("stopped; everything is kept")
