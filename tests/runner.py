@@ -12,6 +12,34 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class NothingSkipped:
+    """A pytest plugin for `--all`: a skipped test is a failed run."""
+
+    def __init__(self) -> None:
+        self.skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note each skipped test."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.skipped.append(report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note each module skipped as a whole."""
+        if report.skipped:
+            self.skipped.append(report.nodeid)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail the run where something was skipped."""
+        if self.skipped and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say which."""
+        for node in self.skipped:
+            terminalreporter.write_line(f"--all requires every test, skipped was: {node}", red=True)
+
+
 def pytest_arguments(arguments: list[str]) -> tuple[list[str], bool]:
     """Turn the command line into pytest's arguments, and whether every optional part is required."""
     parser = argparse.ArgumentParser(
@@ -35,9 +63,11 @@ def main() -> int:
     """Run pytest from the checkout's root; return its exit code."""
     selection, required = pytest_arguments(sys.argv[1:])
     os.chdir(ROOT)
+    plugins: list[object] = []
     if required:
         os.environ["ML_TESTS_REQUIRE_ALL"] = "1"
-    return int(pytest.main([f"--rootdir={ROOT}", *selection]))
+        plugins.append(NothingSkipped())
+    return int(pytest.main([f"--rootdir={ROOT}", *selection], plugins=plugins))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,9 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> StackSettings:
         ports[port] = name
     try:
         settings = msgspec.convert(values, StackSettings, strict=False, dec_hook=lambda kind, text: kind(text))
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError as error:  # only a port can fail: any text is a path
         name = str(error).rpartition("$.")[2].rstrip("`")
-        raise SettingsError(f"{name.upper()}={values.get(name)!r}: {error}") from None
+        raise SettingsError(
+            f"{name.upper()}={values.get(name)!r} is not a port: a whole number from 1 to 65535 is wanted"
+        ) from None
     return msgspec.structs.replace(settings, stack_dir=settings.stack_dir.expanduser().absolute())
