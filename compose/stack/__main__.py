@@ -131,6 +131,16 @@ def traffic(
 
 
 @main.command()
+@click.option("--upgrade", is_flag=True, help="Take the newest versions that pyproject.toml allows.")
+@_with_settings
+def lock(_settings: StackSettings, *, upgrade: bool) -> None:
+    """Pin the dependencies with hashes (for maintainers; needs uv)."""
+    from compose.stack.lock import lock as write_locks
+
+    write_locks(_say, upgrade=upgrade)
+
+
+@main.command()
 def store() -> None:
     """Run the embedded store alone, in the foreground (STORE_HOST, STORE_PORT, STORE_DIR)."""
     os.execv(sys.executable, [sys.executable, "-P", "-m", "compose.store"])  # noqa: S606 - no shell is wanted
