@@ -163,12 +163,13 @@ final class LifecycleRunner {
         int moves
     ) {
         Step.StepKey key = step.getKey();
-        Step.StepKey next = step.getNextStepKey();
+        // Where each goes next is asked late: a branching step knows it only after it was performed.
         if (step instanceof TerminalPolicyStep) {
             release(index);
         } else if (step instanceof WaitForNoFollowersStep) {
-            move(index, next, policy, moves); // it asks the replication module, which this node lacks: nothing follows
+            move(index, step.getNextStepKey(), policy, moves); // it asks the replication module, which this node lacks: nothing follows
         } else if (step instanceof PhaseCompleteStep) {
+            Step.StepKey next = step.getNextStepKey();
             Phase phase = next == null ? null : policy.getPolicy().getPhases().get(next.phase());
             long age = phase == null ? 0 : phase.getMinimumAge().millis();
             if (next != null && steps.containsKey(next) && now() - origin(metadata) >= age) move(index, next, policy, moves);
@@ -201,7 +202,7 @@ final class LifecycleRunner {
                 else release(index);
             }, e -> fail(index, key, e)));
         } else {
-            move(index, next, policy, moves);
+            move(index, step.getNextStepKey(), policy, moves);
         }
     }
 
