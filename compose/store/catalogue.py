@@ -1,0 +1,272 @@
+"""Indices and what belongs to them: names, settings, mappings; which indices an expression such as `ml-*,-ml-old` means."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fnmatch
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from compose.store.dates import date_math
+from compose.store.errors import IndexNotFoundError, StoreError, illegal_argument
+from compose.store.mapping import Mapping
+
+VERSION_CREATED = "8536000"  # index version of Elasticsearch 8.19
+_FORBIDDEN = re.compile(r'[\\/*?"<>| ,#:]')
+_SETTINGS = re.compile(
+    r"index\.(number_of_shards|number_of_replicas|auto_expand_replicas|codec|refresh_interval|priority|mode|hidden"
+    r"|max_result_window|max_inner_result_window|lifecycle\.(name|parse_origination_date|origination_date|rollover_alias"
+    r"|indexing_complete|step\.\w+)|mapping\.(ignore_malformed|coerce|total_fields\.(limit|ignore_dynamic_beyond_limit)"
+    r"|depth\.limit|field_name_length\.limit|nested_fields\.limit|nested_objects\.limit|source\.mode|dynamic_fields\.\w+)"
+    r"|blocks\.(write|read_only|read_only_allow_delete|read|metadata)|query\.default_field|translog\.[\w.]+"
+    r"|merge\.[\w.]+|search\.[\w.]+|routing\.[\w.]+|unassigned\.[\w.]+|number_of_routing_shards|max_[\w.]+|requests\.[\w.]+"
+    r"|indexing\.[\w.]+|soft_deletes\.[\w.]+|write\.[\w.]+|gc_deletes|default_pipeline|final_pipeline|check_on_startup"
+    r"|logsdb\.[\w.]+|sort\.\w+|store\.[\w.]+|creation_date|uuid|version\.created|provided_name|shard\.[\w.]+)"
+)
+
+
+class Index:
+    """One index.
+
+    Attributes:
+        name: its name.
+        number: its number in the table; never used again.
+        uuid: made at its creation.
+        created: milliseconds since 1970.
+        settings: flat, `index.number_of_replicas` → text.
+        mapping: compiled.
+    """
+
+    def __init__(
+        self, name: str, number: int, uuid: str, created: int, settings: dict[str, str], mapping: dict[str, Any]
+    ) -> None:
+        self.name = name
+        self.number = number
+        self.uuid = uuid
+        self.created = created
+        self.settings = settings
+        self.mapping = self._compiled(mapping)
+
+    def _compiled(self, source: dict[str, Any]) -> Mapping:
+        def setting(name: str, default: str) -> str:
+            return self.settings.get(f"index.mapping.{name}", default)
+
+        return Mapping(
+            source,
+            ignore_malformed=setting("ignore_malformed", "false") == "true",
+            coerce=setting("coerce", "true") == "true",
+            limit=int(setting("total_fields.limit", "1000")),
+            ignore_beyond_limit=setting("total_fields.ignore_dynamic_beyond_limit", "false") == "true",
+        )
+
+    @classmethod
+    def from_value(cls, value: dict[str, Any]) -> Index:
+        """Return the index that `value` wrote."""
+        return cls(
+            value["name"], value["number"], value["uuid"], value["created"], value["settings"], value["mapping"]
+        )
+
+    def value(self) -> dict[str, Any]:
+        """Return all of it as JSON."""
+        return {
+            "name": self.name,
+            "number": self.number,
+            "uuid": self.uuid,
+            "created": self.created,
+            "settings": self.settings,
+            "mapping": self.mapping.source,
+        }
+
+    def copies(self) -> int:
+        """Return how many copies of a document there would be: one, and the replicas asked for."""
+        if self.settings.get("index.auto_expand_replicas", "false") != "false":
+            return 1  # on a single node it expands to none
+        return 1 + int(self.settings.get("index.number_of_replicas", "1"))
+
+    def shown_settings(self) -> dict[str, Any]:
+        """Return the settings nested, as Elasticsearch's GET does."""
+        flat = {
+            "index.number_of_shards": "1",
+            "index.number_of_replicas": str(self.copies() - 1),
+            **self.settings,
+            "index.routing.allocation.include._tier_preference": "data_content",
+            "index.creation_date": str(self.created),
+            "index.uuid": self.uuid,
+            "index.version.created": VERSION_CREATED,
+            "index.provided_name": self.name,
+        }
+        return nested(flat)
+
+    def check_write(self) -> None:
+        """Refuse a write where a block of the index does.
+
+        Raises:
+            StoreError: 403 or 429, as Elasticsearch's blocks answer.
+        """
+        for block, status, code, text in (
+            ("read_only", 403, "FORBIDDEN/5", "index read-only (api)"),
+            ("write", 403, "FORBIDDEN/8", "index write (api)"),
+            (
+                "read_only_allow_delete",
+                429,
+                "TOO_MANY_REQUESTS/12",
+                "disk usage exceeded flood-stage watermark, index has read-only-allow-delete block",
+            ),
+        ):
+            if self.settings.get(f"index.blocks.{block}") == "true":
+                raise StoreError(
+                    status, "cluster_block_exception", f"index [{self.name}] blocked by: [{code}/{text}];"
+                )
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested settings flat, each as text; null is kept as the text `null`."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        path = f"{prefix}.{name}" if prefix else name
+        if isinstance(value, dict):
+            flat.update(flatten(value, path))
+        elif isinstance(value, list):
+            flat[path] = ",".join(str(item) for item in value)
+        elif value is None:
+            flat[path] = "null"
+        else:
+            flat[path] = str(value).lower() if isinstance(value, bool) else str(value)
+    return flat
+
+
+def nested(flat: dict[str, str]) -> dict[str, Any]:
+    """Return flat settings nested."""
+    tree: dict[str, Any] = {}
+    for path, value in sorted(flat.items()):
+        level = tree
+        *parents, name = path.split(".")
+        for parent in parents:
+            below = level.setdefault(parent, {})
+            if not isinstance(below, dict):
+                below = level[parent] = {}
+            level = below
+        level[name] = value
+    return tree
+
+
+def check_settings(settings: Any) -> dict[str, str]:
+    """Return index settings flat, each name with its `index.` prefix.
+
+    Raises:
+        StoreError: a setting does not exist or has no such value.
+    """
+    if not isinstance(settings, dict):
+        raise illegal_argument("settings must be an object")
+    flat = {}
+    for name, value in flatten(settings).items():
+        full = name if name.startswith("index.") else f"index.{name}"
+        if not _SETTINGS.fullmatch(full):
+            raise illegal_argument(
+                f"unknown setting [{full}] please check that any required plugins are installed, or check the "
+                "breaking changes documentation for removed settings"
+            )
+        flat[full] = value
+    for name, lowest in (("number_of_shards", 1), ("number_of_replicas", 0), ("mapping.total_fields.limit", 0)):
+        text = flat.get(f"index.{name}")
+        if text not in (None, "null") and (not re.fullmatch(r"-?\d+", text or "") or int(text or "") < lowest):
+            raise illegal_argument(
+                f"Failed to parse value [{text}] for setting [index.{name}] must be >= {lowest}"
+                if re.fullmatch(r"-?\d+", text or "")
+                else f"Failed to parse value [{text}] for setting [index.{name}]"
+            )
+    return flat
+
+
+def check_name(name: str) -> None:
+    """Refuse what Elasticsearch refuses as the name of an index.
+
+    Raises:
+        StoreError: invalid_index_name_exception.
+    """
+    reason = None
+    if name in (".", ".."):
+        reason = "must not be '.' or '..'"
+    elif name != name.lower():
+        reason = "must be lowercase"
+    elif name[:1] in ("_", "-", "+"):
+        reason = "must not start with '_', '-', or '+'"
+    elif len(name.encode()) > 255:
+        reason = f"index name is too long, ({len(name.encode())} > 255)"
+    elif _FORBIDDEN.search(name):
+        reason = "must not contain the following characters ['\\\\','/','*','?','\"','<','>','|',' ',',','#',':']"
+    if reason or not name:
+        raise StoreError(
+            400,
+            "invalid_index_name_exception",
+            f"Invalid index name [{name}], {reason or 'must not be empty'}",
+            index_uuid="_na_",
+            index=name,
+        )
+
+
+def expand_date_name(name: str, now: int) -> str:
+    """Return a date-math name such as `<ml-pipeline-{now/d}>` expanded; any other name as it is."""
+    if not (name.startswith("<") and name.endswith(">")):
+        return name
+
+    def replace(found: re.Match[str]) -> str:
+        maths, _, pattern = found[1].partition("{")
+        value = dt.datetime.fromtimestamp(date_math(maths, now) / 1000, dt.UTC)
+        java = pattern.rstrip("}").partition("|")[0] or "yyyy.MM.dd"
+        for letters, letter in (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M")):
+            java = java.replace(letters, letter)
+        return value.strftime(java)
+
+    return re.sub(r"\{((?:[^{}]|\{[^{}]*\})*)\}", replace, name[1:-1])
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How missing indices are taken: `ignore_unavailable` and `allow_no_indices` of a request."""
+
+    ignore_unavailable: bool = False
+    allow_no_indices: bool = True
+
+
+def resolve(expression: str, indices: dict[str, Index], now: int, options: Options = Options()) -> list[Index]:  # noqa: B008 - frozen
+    """Return the indices that an expression means, by name.
+
+    Arguments:
+        expression: names, wildcards, `-exclusions`, date maths, separated by commas; empty or `_all` for all.
+        indices: by name.
+        now: milliseconds since 1970.
+        options: how missing ones are taken.
+
+    Raises:
+        IndexNotFoundError: a name without wildcard is missing, or nothing is left where something is wanted.
+    """
+    if expression in ("", "_all", "*"):
+        chosen: Iterable[str] = indices
+        if not indices and not options.allow_no_indices:
+            raise IndexNotFoundError(expression or "_all")
+        return [indices[name] for name in sorted(chosen)]
+    found: dict[str, None] = {}
+    wildcard_seen = False
+    for part in expression.split(","):
+        name = expand_date_name(part, now)
+        if name.startswith("-") and wildcard_seen:
+            for match in [known for known in found if fnmatch.fnmatchcase(known, name[1:])]:
+                del found[match]
+        elif "*" in name or name == "_all":
+            wildcard_seen = True
+            pattern = "*" if name == "_all" else name.replace("[", "[[]").replace("?", "[?]")
+            matches = [known for known in sorted(indices) if fnmatch.fnmatchcase(known, pattern)]
+            if not matches and not options.allow_no_indices:
+                raise IndexNotFoundError(name)
+            found.update(dict.fromkeys(matches))
+        elif name in indices:
+            found[name] = None
+        elif not options.ignore_unavailable:
+            check = name if not name.startswith("-") else name
+            raise IndexNotFoundError(check)
+    if not found and not options.allow_no_indices:
+        raise IndexNotFoundError(expression)
+    return [indices[name] for name in sorted(found)]

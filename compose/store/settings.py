@@ -1,0 +1,111 @@
+"""STORE_* settings."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+Bytes = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+_MIB = 1024 * 1024
+# What Kubernetes adds for a service named "store": STORE_PORT=tcp://…, STORE_SERVICE_HOST, STORE_PORT_9200_TCP_ADDR.
+_SERVICE_LINK = re.compile(r"STORE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)")
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names it and says what it may be."""
+
+
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the embedded store runs.
+
+    Attributes:
+        host, port: address it listens on (STORE_HOST, STORE_PORT).
+        dir: folder of the database, the translog and the snapshots (STORE_DIR).
+        repository_dir: the one folder under which snapshot repositories may lie; empty: `snapshots` in `dir`.
+        memory_limit: bytes that DuckDB may use.
+        threads: threads that DuckDB may use.
+        max_body: largest request body in bytes, before and after unpacking.
+        request_seconds: a search that takes longer is stopped.
+        refresh_seconds: a document is visible at most this long after its answer.
+        max_pending: bytes of documents that may wait for the loader before writers are answered 429.
+        translog_retention: bytes of loaded translog kept to rebuild a corrupted database.
+        disk_reserve: bytes that stay free on the disk: below, writes are answered 429.
+        lifecycle_seconds: how often index lifecycle policies are applied.
+        read_only: no write is taken.
+        username, password: HTTP basic authentication; off while the password is empty.
+        api_key: `Authorization: ApiKey …` that is accepted as well; off while empty.
+    """
+
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9200
+    dir: Path = Path(".stack/store")
+    repository_dir: str = ""
+    memory_limit: Bytes = 256 * _MIB
+    threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+    max_body: Bytes = 100 * _MIB
+    request_seconds: Seconds = 30.0
+    refresh_seconds: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    max_pending: Bytes = 64 * _MIB
+    translog_retention: Annotated[int, msgspec.Meta(ge=0)] = 256 * _MIB
+    disk_reserve: Annotated[int, msgspec.Meta(ge=0)] = 64 * _MIB
+    lifecycle_seconds: Seconds = 60.0
+    read_only: bool = False
+    username: str = "elastic"
+    password: str = ""
+    api_key: str = ""
+
+    @property
+    def repositories(self) -> Path:
+        """Folder under which every snapshot repository lies."""
+        return Path(self.repository_dir).absolute() if self.repository_dir else self.dir / "snapshots"
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[StoreSettings, list[str]]:
+    """Read the store's settings from environment variables.
+
+    Returns:
+        The settings, and the names of variables that a Kubernetes service link put there and that were ignored.
+
+    Raises:
+        SettingsError: a value does not fit, or a STORE_* variable is not known.
+    """
+    known = {f"STORE_{name.upper()}": name for name in StoreSettings.__struct_fields__}
+    values: dict[str, Any] = {}
+    ignored: list[str] = []
+    for variable, text in environment.items():
+        if not variable.startswith("STORE_"):
+            continue
+        if _SERVICE_LINK.fullmatch(variable) or (variable == "STORE_PORT" and text.startswith("tcp://")):
+            ignored.append(variable)
+        elif variable in known:
+            if text:
+                values[known[variable]] = text
+        else:
+            near = difflib.get_close_matches(variable, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
+            raise SettingsError(f"{variable} is not a setting{hint}")
+    try:
+        settings = msgspec.convert(values, StoreSettings, strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        message, _, field = str(error).partition(" - at `$.")
+        raise SettingsError(f"STORE_{field.rstrip('`').upper()}: {message}") from None
+    settings = msgspec.structs.replace(settings, dir=settings.dir.expanduser().absolute())
+    if settings.host not in ("127.0.0.1", "::1", "localhost") and not (settings.password or settings.api_key):
+        raise SettingsError(
+            f"STORE_HOST={settings.host} would be reachable from outside: set STORE_PASSWORD or STORE_API_KEY first"
+        )
+    return settings, ignored
+
+
+def _path(kind: type[Any], value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(kind)

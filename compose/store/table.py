@@ -1,0 +1,295 @@
+"""The DuckDB database: one row per document, typed columns per field, the catalogue, and how far the translog is loaded.
+
+Only the loader writes, one transaction per batch, which also stores the last sequence number: what is in the database and
+what is still to be replayed can never overlap. Column names are numbers given by the `columns` table, so no text of a
+user ever becomes part of a statement.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import numpy as np
+
+# Kind of a field → type of its column; dates are milliseconds since 1970, texts are ` word word `.
+TYPES = {
+    "keyword": "VARCHAR", "text": "VARCHAR", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN",
+    "date": "BIGINT",
+}  # fmt: skip
+_NUMPY = {"long": np.int64, "date": np.int64, "float": np.float64, "double": np.float64, "boolean": np.bool_}
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    sequence BIGINT NOT NULL, number INTEGER NOT NULL, id VARCHAR NOT NULL, version BIGINT NOT NULL,
+    ignored VARCHAR, source VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS columns (name VARCHAR NOT NULL, key VARCHAR NOT NULL, many BOOLEAN NOT NULL);
+CREATE TABLE IF NOT EXISTS catalogue (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS state (loaded BIGINT NOT NULL, format INTEGER NOT NULL);
+"""
+FORMAT = 1
+
+
+class Operation(msgspec.Struct, gc=False):
+    """A change of one document on its way into the table; `source` is None where it deletes."""
+
+    sequence: int
+    number: int
+    id: str
+    version: int
+    replaces: bool
+    source: bytes | None
+    values: dict[str, Any]
+    lists: dict[str, list[Any]]
+    ignored: list[str]
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """Which columns exist: key of a field → column of single values, and of arrays."""
+
+    single: dict[str, str]
+    many: dict[str, str]
+
+
+class Batch(msgspec.Struct):
+    """What one load changes.
+
+    Attributes:
+        operations: changes of documents, by rising sequence number.
+        dropped: numbers of indices whose documents go.
+        catalogue: key → value, or None where it goes.
+        sequence: last sequence number that is covered.
+    """
+
+    operations: list[Operation]
+    dropped: list[int]
+    catalogue: dict[str, Any]
+    sequence: int
+
+
+class Table:
+    """The database file.
+
+    Arguments:
+        path: the file; made when absent.
+        memory_limit: bytes that DuckDB may use.
+        threads: that it may use.
+
+    Raises:
+        duckdb.Error: the file is no database, or damaged.
+    """
+
+    def __init__(self, path: Path, *, memory_limit: int, threads: int) -> None:
+        self.path = path
+        self._connection = duckdb.connect(
+            str(path),
+            config={
+                "memory_limit": f"{memory_limit // 1024}KiB",
+                "threads": threads,
+                "temp_directory": str(path.parent / "temporary"),
+                "pandas_analyze_sample": 0,  # columns of objects are strings; nothing is guessed from a sample
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "enable_external_access": True,
+            },
+        )
+        self._local = threading.local()
+        self._connection.execute(_SCHEMA)
+        single: dict[str, str] = {}
+        many: dict[str, str] = {}
+        for name, key, is_many in self._connection.execute("SELECT name, key, many FROM columns").fetchall():
+            (many if is_many else single)[key] = name
+        self.columns = Columns(single, many)
+        state = self._connection.execute("SELECT loaded, format FROM state").fetchone()
+        if state is None:
+            self._connection.execute("INSERT INTO state VALUES (0, ?)", [FORMAT])
+            state = (0, FORMAT)
+        if state[1] != FORMAT:
+            raise duckdb.InvalidInputException(f"{path} has format {state[1]}; this program reads format {FORMAT}")
+        self.loaded: int = state[0]
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return this thread's own connection for reading."""
+        cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
+        if cursor is None:
+            cursor = self._local.cursor = self._connection.cursor()
+        return cursor
+
+    def catalogue(self) -> dict[str, Any]:
+        """Return what is kept beside the documents: indices, templates, policies."""
+        rows = self.cursor().execute("SELECT key, value FROM catalogue").fetchall()
+        return {key: msgspec.json.decode(value) for key, value in rows}
+
+    def versions(self, number: int, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return id → (version, sequence number) of those ids that the table has in an index."""
+        if not ids:
+            return {}
+        rows = (
+            self.cursor()
+            .execute(
+                "SELECT id, version, sequence FROM documents WHERE number = ? AND id BETWEEN ? AND ? "
+                "AND id IN (SELECT unnest(?::VARCHAR[]))",
+                [number, min(ids), max(ids), list(ids)],
+            )
+            .fetchall()
+        )
+        return {name: (version, sequence) for name, version, sequence in rows}
+
+    def sources(self, number: int, ids: Sequence[str]) -> dict[str, tuple[int, int, str, str | None]]:
+        """Return id → (version, sequence number, source, ignored paths as JSON) of those ids that an index has."""
+        rows = (
+            self.cursor()
+            .execute(
+                "SELECT id, version, sequence, source, ignored FROM documents WHERE number = ? AND id BETWEEN ? AND ? "
+                "AND id IN (SELECT unnest(?::VARCHAR[]))",
+                [number, min(ids), max(ids), list(ids)],
+            )
+            .fetchall()
+        )
+        return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+
+    def counts(self) -> dict[int, int]:
+        """Return number of an index → how many documents the table has of it."""
+        return dict(self.cursor().execute("SELECT number, count(*) FROM documents GROUP BY number").fetchall())
+
+    def sizes(self) -> dict[int, int]:
+        """Return number of an index → bytes of its sources."""
+        rows = self.cursor().execute("SELECT number, sum(strlen(source)) FROM documents GROUP BY number").fetchall()
+        return {number: int(size) for number, size in rows}
+
+    def load(self, batch: Batch) -> None:
+        """Apply a batch in one transaction.
+
+        Raises:
+            duckdb.Error: nothing of it was applied.
+        """
+        connection = self._connection
+        live, gone = _settle(batch)
+        connection.execute("BEGIN")
+        try:
+            for number in batch.dropped:
+                connection.execute("DELETE FROM documents WHERE number = ?", [number])
+            for number, ids in gone.items():
+                connection.execute(
+                    "DELETE FROM documents WHERE number = ? AND id BETWEEN ? AND ? "
+                    "AND id IN (SELECT unnest(?::VARCHAR[]))",
+                    [number, min(ids), max(ids), ids],
+                )
+            columns = self._with_columns(live)
+            if live:
+                self._insert(live, columns)
+            for key, value in batch.catalogue.items():
+                connection.execute("DELETE FROM catalogue WHERE key = ?", [key])
+                if value is not None:
+                    connection.execute("INSERT INTO catalogue VALUES (?, ?)", [key, msgspec.json.encode(value).decode()])
+            connection.execute("UPDATE state SET loaded = ?", [batch.sequence])
+            connection.execute("COMMIT")
+        except duckdb.Error:
+            _roll_back(connection)
+            raise
+        self.columns = columns
+        self.loaded = batch.sequence
+
+    def _with_columns(self, operations: Iterable[Operation]) -> Columns:
+        single, many = dict(self.columns.single), dict(self.columns.many)
+        for operation in operations:
+            # The two key views are compared in C; a new column is rare.
+            for keys, known, is_many in (
+                (operation.values.keys(), single, False),
+                (operation.lists.keys(), many, True),
+            ):
+                for key in keys - known.keys():
+                    name = f"c{len(single) + len(many) + 1}"
+                    kind = TYPES[key.partition(":")[0]] + ("[]" if is_many else "")
+                    self._connection.execute(f"ALTER TABLE documents ADD COLUMN {name} {kind}")
+                    self._connection.execute("INSERT INTO columns VALUES (?, ?, ?)", [name, key, is_many])
+                    known[key] = name
+        return Columns(single, many)
+
+    def _insert(self, operations: list[Operation], columns: Columns) -> None:
+        data: dict[str, Any] = {
+            "sequence": np.array([row.sequence for row in operations], dtype=np.int64),
+            "number": np.array([row.number for row in operations], dtype=np.int32),
+            "id": _objects([row.id for row in operations]),
+            "version": np.array([row.version for row in operations], dtype=np.int64),
+            "source": _objects([(row.source or b"").decode() for row in operations]),
+            "ignored": _objects([msgspec.json.encode(row.ignored).decode() if row.ignored else None for row in operations]),
+        }
+        chosen = list(data)
+        used: set[str] = set()
+        used_many: set[str] = set()
+        for row in operations:
+            used.update(row.values)
+            if row.lists:
+                used_many.update(row.lists)
+        for key in used:
+            name, kind = columns.single[key], key.partition(":")[0]
+            values = [row.values.get(key) for row in operations]
+            data[name] = _objects(values) if kind not in _NUMPY else _masked(values, _NUMPY[kind])
+            chosen.append(name)
+        expressions = list(chosen)
+        for key in used_many:
+            name, kind = columns.many[key], key.partition(":")[0]
+            data[name] = _objects(
+                [msgspec.json.encode(row.lists[key]).decode() if key in row.lists else None for row in operations]
+            )
+            chosen.append(name)
+            expressions.append(f"from_json({name}, '[\"{TYPES[kind]}\"]')")
+        self._connection.register("batch", data)
+        try:
+            self._connection.execute(
+                f"INSERT INTO documents ({', '.join(chosen)}) SELECT {', '.join(expressions)} FROM batch"  # noqa: S608 - names are our own numbers
+            )
+        finally:
+            self._connection.unregister("batch")
+
+    def checkpoint(self) -> None:
+        """Write everything into the one file."""
+        self._connection.execute("CHECKPOINT")
+
+    def close(self) -> None:
+        """Write everything into the one file and close it."""
+        self._connection.close()
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.TransactionException:  # the failing statement ended the transaction already
+        return
+
+
+def _settle(batch: Batch) -> tuple[list[Operation], dict[int, list[str]]]:
+    """Return the operations that count, one for each document, and the ids to delete first, by index."""
+    dropped = set(batch.dropped)
+    last: dict[tuple[int, str], Operation] = {}
+    gone: dict[tuple[int, str], None] = {}
+    for operation in batch.operations:
+        if operation.number in dropped:
+            continue
+        key = (operation.number, operation.id)
+        last[key] = operation
+        if operation.replaces or operation.source is None:
+            gone[key] = None
+    by_index: dict[int, list[str]] = {}
+    for number, name in gone:
+        by_index.setdefault(number, []).append(name)
+    live = sorted((row for row in last.values() if row.source is not None), key=lambda row: row.sequence)
+    return live, by_index
+
+
+def _objects(values: list[Any]) -> Any:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _masked(values: list[Any], kind: Any) -> Any:
+    missing = [value is None for value in values]
+    if not any(missing):
+        return np.array(values, dtype=kind)
+    return np.ma.masked_array(np.array([0 if value is None else value for value in values], dtype=kind), mask=missing)

@@ -1,0 +1,253 @@
+"""The translog: every change as one line of JSON, on the disk before it is answered.
+
+A batch is its operations' lines followed by one commit line with their number and CRC-32. Only whole batches count:
+what a crash left behind half-written was never answered and is cut off. Files are numbered; a file whose operations
+are all in the database is kept up to a limit of bytes, to rebuild from, then deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"translog-(\d{12})\.ndjson")
+_COMMIT = b'{"commit":'
+
+
+class Commit(msgspec.Struct):
+    """The line that ends a batch: last sequence number, number of operations, CRC-32 of their bytes."""
+
+    commit: int
+    count: int
+    crc: int
+
+
+class TranslogError(RuntimeError):
+    """A translog file cannot be used; the message names the file and the offset."""
+
+
+_commit_decoder = msgspec.json.Decoder(Commit)
+
+
+def batches(path: Path) -> Iterator[tuple[int, list[bytes], int]]:
+    """Read whole batches of one file.
+
+    Returns:
+        For each: the last sequence number in it, the operations' lines, the offset behind it.
+    """
+    lines: list[bytes] = []
+    offset, crc = 0, 0
+    with path.open("rb") as file:
+        for line in file:
+            offset += len(line)
+            if not line.endswith(b"\n"):
+                return
+            if not line.startswith(_COMMIT):
+                lines.append(line)
+                crc = zlib.crc32(line, crc)
+                continue
+            try:
+                commit = _commit_decoder.decode(line)
+            except msgspec.DecodeError:
+                return
+            if commit.count != len(lines) or commit.crc != crc:
+                return
+            yield commit.commit, lines, offset
+            lines, crc = [], 0
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Translog:
+    """Appends batches and makes them durable, many writers by one fsync.
+
+    Arguments:
+        folder: where the files lie; made when absent.
+        rotate_bytes: a file longer than this is closed at the next `rotate`.
+        fsync: the system call; tests hand in their own.
+    """
+
+    def __init__(
+        self, folder: Path, *, rotate_bytes: int = 32 * 1024 * 1024, fsync: Callable[[int], None] = os.fsync
+    ) -> None:
+        self.folder = folder
+        self.fsyncs = 0
+        self._rotate_bytes = rotate_bytes
+        self._fsync = fsync
+        self._append_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._written = 0  # bytes appended since start, over all files
+        self._synced = 0
+        self._failed: str | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files: dict[int, int] = {}  # file number → last sequence number in it
+        for entry in sorted(folder.iterdir()):
+            found = _NAME.fullmatch(entry.name)
+            if found:
+                self._files[int(found[1])] = -1
+        self._number = max(self._files, default=0)
+        self._handle = -1
+        self._size = 0
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"translog-{number:012d}.ndjson"
+
+    def replay(self, after: int, apply: Callable[[bytes], None]) -> int:
+        """Hand every operation of whole batches to `apply` that lies behind a sequence number; then open for writing.
+
+        Arguments:
+            after: last sequence number that the database has.
+            apply: takes one line.
+
+        Returns:
+            The last sequence number found, or `after`.
+        """
+        last = after
+        for number in sorted(self._files):
+            path, end = self._path(number), 0
+            for sequence, lines, offset in batches(path):
+                end = offset
+                self._files[number] = sequence
+                if sequence > last:
+                    for line in lines:
+                        apply(line)
+                    last = sequence
+            size = path.stat().st_size
+            if size > end:
+                if number != max(self._files):
+                    log.error(
+                        "translog file is damaged; what follows in it is left out",
+                        extra={"file": str(path), "offset": end, "bytes": size - end},
+                    )
+                else:
+                    log.warning(
+                        "cut off an unfinished batch that was never answered",
+                        extra={"file": str(path), "offset": end, "bytes": size - end},
+                    )
+                    os.truncate(path, end)
+        self._open(max(self._files, default=0) + 1 if not self._files else max(self._files))
+        return last
+
+    def _open(self, number: int) -> None:
+        path = self._path(number)
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._number = number
+        self._files.setdefault(number, -1)
+        self._size = os.fstat(self._handle).st_size
+        os.fsync(self._handle)
+        sync_directory(self.folder)
+
+    def append(self, lines: list[bytes], last_sequence: int) -> int:
+        """Write one batch, not yet durable.
+
+        Arguments:
+            lines: one operation each, with its newline.
+            last_sequence: sequence number of the last.
+
+        Returns:
+            A position to hand to `sync`.
+
+        Raises:
+            OSError: it could not be written; nothing of it is left.
+            TranslogError: an earlier fsync failed, so nothing more is written.
+        """
+        data = b"".join(lines)
+        data += b'{"commit":%d,"count":%d,"crc":%d}\n' % (last_sequence, len(lines), zlib.crc32(data))
+        with self._append_lock:
+            if self._failed:
+                raise TranslogError(self._failed)
+            done = 0
+            try:
+                while done < len(data):
+                    done += os.write(self._handle, data[done:] if done else data)
+            except OSError:
+                os.ftruncate(self._handle, self._size)
+                raise
+            self._size += len(data)
+            self._written += len(data)
+            self._files[self._number] = last_sequence
+            return self._written
+
+    @property
+    def position(self) -> int:
+        """The position behind all that was appended."""
+        return self._written
+
+    def sync(self, position: int) -> None:
+        """Return when everything up to a position is on the disk; one fsync serves all who wait.
+
+        Raises:
+            TranslogError: the fsync failed; whether the data is on the disk is unknown, so no more writes are taken.
+        """
+        if self._synced >= position:
+            return
+        with self._sync_lock:
+            if self._synced >= position:
+                return
+            if self._failed:
+                raise TranslogError(self._failed)
+            with self._append_lock:
+                written, handle = self._written, self._handle
+            try:
+                self._fsync(handle)
+            except OSError as error:
+                self._failed = f"fsync of {self._path(self._number)} failed: {error}; restart the store"
+                raise TranslogError(self._failed) from error
+            self.fsyncs += 1
+            self._synced = written
+
+    def rotate(self, loaded: int, keep_bytes: int) -> None:
+        """Begin a new file if the current one is long, and delete the oldest whose operations are all loaded.
+
+        Arguments:
+            loaded: last sequence number that is durable in the database.
+            keep_bytes: loaded files are kept up to this many bytes.
+        """
+        if self._size >= self._rotate_bytes:
+            with self._sync_lock, self._append_lock:
+                self._fsync(self._handle)
+                self.fsyncs += 1
+                self._synced = self._written
+                os.close(self._handle)
+                self._open(self._number + 1)
+        sizes = {number: self._path(number).stat().st_size for number in sorted(self._files)}
+        excess = sum(sizes.values()) - keep_bytes
+        for number, size in sizes.items():
+            if excess <= 0 or number == self._number or self._files[number] > loaded:
+                break
+            self._path(number).unlink()
+            del self._files[number]
+            excess -= size
+
+    def bytes_on_disk(self) -> int:
+        """Return how many bytes the files take."""
+        total = 0
+        for number in list(self._files):
+            try:
+                total += self._path(number).stat().st_size
+            except FileNotFoundError:  # deleted by the loader a moment ago
+                continue
+        return total
+
+    def close(self) -> None:
+        """Make all durable and close the file."""
+        if self._handle >= 0:
+            self.sync(self._written)
+            os.close(self._handle)
+            self._handle = -1
