@@ -1,0 +1,1 @@
+"""What Prometheus, Alertmanager, Grafana, Kibana and Elasticsearch are given: plain definitions and their builders."""

@@ -1,0 +1,82 @@
+"""The recording rules and alerts as plain data; Prometheus, Grafana, the console and the runbook read them from here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from compose.provision.objectives import Objectives
+
+Severity = Literal["warning", "critical", "info", "none"]
+RUNBOOK = "docs/runbook.md"
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """A rule that keeps the value of `expr` as series `record`."""
+
+    record: str
+    expr: str
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert.
+
+    Attributes:
+        name: in CamelCase; the runbook has a heading of the same name. A name may come twice, with two severities.
+        severity: `critical` silences `warning` of the same name.
+        expr: PromQL that has a result while the condition holds.
+        hold: how long it has to hold first, as Prometheus writes durations.
+        summary: one line.
+        description: what it means, with `{{ $value }}` where that helps.
+        guide: one of the guide's own.
+    """
+
+    name: str
+    severity: Severity
+    expr: str
+    hold: str
+    summary: str
+    description: str
+    guide: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name and severity: unique."""
+        return f"{self.name}/{self.severity}"
+
+    @property
+    def runbook(self) -> str:
+        """Path and anchor of what to do about it."""
+        return f"{RUNBOOK}#{self.name.lower()}"
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Rules that are evaluated together."""
+
+    name: str
+    interval: str
+    recordings: tuple[Recording, ...]
+    alerts: tuple[Alert, ...]
+
+
+def groups(objectives: Objectives | None = None) -> tuple[Group, ...]:
+    """Return every recording rule and alert in the order of evaluation."""
+    from compose.provision import alerts_model, alerts_objectives, alerts_stack
+
+    aims = objectives or Objectives()
+    return (
+        Group("ml-objectives", "15s", alerts_objectives.recordings(aims), alerts_objectives.alerts(aims)),
+        Group("ml-model", "15s", (), alerts_model.alerts(aims)),
+        Group("ml-stack", "15s", (), alerts_stack.alerts(aims)),
+    )
+
+
+def alerts(objectives: Objectives | None = None) -> tuple[Alert, ...]:
+    """Return every alert."""
+    return tuple(alert for group in groups(objectives) for alert in group.alerts)
+
+
+def number(value: float) -> str:
+    """Return a number as PromQL has it, without a needless `.0` or an exponent."""
+    return f"{value:.10f}".rstrip("0").rstrip(".")

@@ -1,0 +1,137 @@
+"""Alerts about the model and its service: the guide's accuracy, errors, latency and memory; volume, drift, feedback."""
+
+from __future__ import annotations
+
+from compose.provision.alerts import Alert, Severity, number
+from compose.provision.objectives import Objectives
+
+
+def alerts(aims: Objectives) -> tuple[Alert, ...]:
+    """Return the alerts of the model service, warning before critical."""
+    return (
+        *_accuracy(aims),
+        *_errors(aims),
+        *_latency(aims),
+        *_memory(aims),
+        *_volume(aims),
+        *_drift(),
+        _feedback(aims),
+    )
+
+
+def _accuracy(aims: Objectives) -> list[Alert]:
+    floors: list[tuple[Severity, float]] = [("warning", aims.accuracy), ("critical", aims.accuracy_critical)]
+    return [
+        Alert(
+            name="ModelAccuracyLow",
+            severity=severity,
+            expr=f"ml_model_accuracy < {number(floor)}",
+            hold="5m",
+            summary=f"Model accuracy is below {floor * 100:g} %",
+            description="The accuracy is {{ $value | humanizePercentage }}; ml_model_metrics_live says whether that is "
+            "the hold-out's or the live figure.",
+            guide=severity == "warning",
+        )
+        for severity, floor in floors
+    ]
+
+
+def _errors(aims: Objectives) -> list[Alert]:
+    ceilings: list[tuple[Severity, float]] = [("warning", aims.error_rate_warning), ("critical", aims.error_rate)]
+    return [
+        Alert(
+            name="PredictionErrorRateHigh",
+            severity=severity,
+            expr=f"ml_prediction_error_rate > {number(ceiling)}",
+            hold="2m",
+            summary=f"More than {ceiling * 100:g} % of the prediction requests fail",
+            description="{{ $value | humanizePercentage }} of the prediction requests of the last five minutes failed.",
+            guide=severity == "critical",
+        )
+        for severity, ceiling in ceilings
+    ]
+
+
+def _latency(aims: Objectives) -> list[Alert]:
+    ceilings: list[tuple[Severity, float]] = [("warning", aims.latency), ("critical", aims.latency_critical)]
+    return [
+        Alert(
+            name="PredictionLatencyHigh",
+            severity=severity,
+            expr=f"ml:predict_duration_seconds:p95_5m > {number(ceiling)}",
+            hold="5m",
+            summary=f"95th percentile latency of predictions is above {ceiling:g} s",
+            description="5 % of the prediction requests take longer than {{ $value | humanizeDuration }}.",
+            guide=severity == "critical",
+        )
+        for severity, ceiling in ceilings
+    ]
+
+
+def _memory(aims: Objectives) -> list[Alert]:
+    growths: list[tuple[Severity, float]] = [
+        ("warning", aims.memory_growth),
+        ("critical", aims.memory_growth_critical),
+    ]
+    return [
+        Alert(
+            name="MemorySpike",
+            severity=severity,
+            expr=f"ml_app_memory_bytes > {number(growth)} * avg_over_time(ml_app_memory_bytes[1h] offset 10m) "
+            f"and ml_app_memory_bytes > {aims.memory_floor}",
+            hold="5m",
+            summary=f"The model service uses more than {growth:g} times the memory of the hour before",
+            description="Resident memory is {{ $value | humanize1024 }}B.",
+            guide=True,
+        )
+        for severity, growth in growths
+    ]
+
+
+def _volume(aims: Objectives) -> list[Alert]:
+    hour = number(aims.predictions_per_minute * 60)
+    return [
+        Alert(
+            name="NoPredictions",
+            severity="warning",
+            expr="increase(ml_predictions_total[15m]) == 0",
+            hold="15m",
+            summary="No predictions for half an hour",
+            description="The service runs and serves nothing; at night that may be right.",
+        ),
+        Alert(
+            name="NoPredictions",
+            severity="critical",
+            expr=f"increase(ml_predictions_total[15m]) == 0 and increase(ml_predictions_total[1h] offset 15m) > {hour}",
+            hold="5m",
+            summary="Predictions stopped although there was traffic",
+            description=f"More than {hour} predictions in the hour before, none in the last 15 minutes.",
+        ),
+    ]
+
+
+def _drift() -> list[Alert]:
+    steps: list[tuple[Severity, str, str]] = [("warning", "1", "15m"), ("critical", "2", "1h")]
+    return [
+        Alert(
+            name="FeatureDrift",
+            severity=severity,
+            expr=f"ml_feature_psi / on (instance, feature) ml_feature_psi_threshold > {factor}",
+            hold=hold,
+            summary="The input {{ $labels.feature }} drifts away from what the model was trained on",
+            description="Its population stability index is {{ $value | humanize }} times its threshold.",
+        )
+        for severity, factor, hold in steps
+    ]
+
+
+def _feedback(aims: Objectives) -> Alert:
+    return Alert(
+        name="FeedbackTooThin",
+        severity="warning",
+        expr=f"sum(increase(ml_feedback_total[1d])) < {aims.feedback_samples} "
+        f"and on () sum(increase(ml_predictions_total[1d])) > {aims.feedback_samples * 10}",
+        hold="1h",
+        summary="Too few labels come back to judge the model",
+        description="{{ $value | humanize }} labelled predictions in a day: the scores shown are the hold-out's.",
+    )
