@@ -1,4 +1,4 @@
-"""The recording rules and alerts as plain data; Prometheus, Grafana, the console and the runbook read them from here."""
+"""Recording rules and alerts as plain data; Prometheus, Grafana, the console and the runbook read them from here."""
 
 from __future__ import annotations
 

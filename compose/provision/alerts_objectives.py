@@ -1,4 +1,4 @@
-"""Service objectives: burn rates of the error and latency budgets, guarded for low traffic (SRE workbook, chapter 5)."""
+"""Service objectives: burn rates of error and latency budgets, guarded for low traffic (SRE workbook, chapter 5)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ def _burn(
     return Alert(
         name=name,
         severity=severity,
-        expr=f"{ratio}{long} > {limit} and {ratio}{short} > {limit} and ml:predict_requests:increase{long} >= {requests}",
+        expr=f"{ratio}{long} > {limit} and {ratio}{short} > {limit} "
+        f"and ml:predict_requests:increase{long} >= {requests}",
         hold="2m" if severity == "critical" else "15m",
         summary=f"The budget of the {objective} burns {factor:g} times too fast",
         description=f"{{{{ $value | humanizePercentage }}}} of the prediction requests of the last {long} missed the "

@@ -31,12 +31,11 @@ def _services() -> list[Alert]:
         Alert(
             name="TargetMissing",
             severity="critical",
-            expr=f'absent(up{{job="{job}"}})',
+            expr='absent(up{job="app"}) or absent(up{job="shipper"})',
             hold="5m",
-            summary=f"Prometheus has no target {job}",
+            summary="Prometheus has no target {{ $labels.job }}",
             description="It is not even asked: the scrape configuration lost it.",
         )
-        for job in ("app", "shipper")
     ]
     return down + missing
 
@@ -95,7 +94,7 @@ def _losses() -> list[Alert]:
             expr="increase(ml_log_dropped_total[15m]) > 0",
             hold="0s",
             summary="The service could not write log lines",
-            description="{{ $value | humanize }} lines in 15 minutes were not written: the disk is full or not writable.",
+            description="{{ $value | humanize }} lines in 15 minutes were not written: disk full or not writable.",
         ),
         Alert(
             name="LogBytesLost",

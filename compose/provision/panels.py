@@ -1,4 +1,4 @@
-"""The panels of both dashboards as plain data: titles, queries, units, thresholds; Grafana and the console draw them."""
+"""The panels of both dashboards as plain data: titles, queries, units, thresholds; Grafana and the console draw it."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ def _shipper(aims: Objectives) -> tuple[Panel, ...]:
         Panel(
             key="shipper-dead-letters",
             title="Dead Letters",
-            description="Lines that Elasticsearch refused for their content, in the time shown; they are kept in files.",
+            description="Lines that Elasticsearch refused for their content, in the time shown; files keep them.",
             kind="stat",
             unit="short",
             queries=(Query(expr="sum(increase(ml_shipper_dead_letters_total[$__range]))", legend="dead letters"),),
