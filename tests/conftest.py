@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from tests.elasticsearch.distribution import FetchError, prepare
+from tests.elasticsearch.embedded import EmbeddedStore
 from tests.elasticsearch.node import Node
 from tests.optional import lacking, need
 
@@ -29,10 +31,20 @@ def elasticsearch_home() -> Path:
         raise
 
 
+def _refuse_if_used(url: str) -> None:
+    """Fail where a server that was handed to us holds what our tests delete."""
+    with Elasticsearch(url, request_timeout=60) as client:
+        if found := sorted(client.indices.get(index="ml-pipeline-*", expand_wildcards="all").body):
+            pytest.fail(
+                f"{SERVER_VARIABLE}: {url} holds {', '.join(found[:3])}; the tests would delete it: use another"
+            )
+
+
 @pytest.fixture(scope="session")
 def real_elasticsearch(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a real Elasticsearch: ELASTICSEARCH_URL, or one of our own that ends with the session."""
     if given := os.environ.get(SERVER_VARIABLE):
+        _refuse_if_used(given)
         yield given.rstrip("/")
         return
     home: Path = request.getfixturevalue("elasticsearch_home")
@@ -51,3 +63,16 @@ def real_client(real_elasticsearch: str) -> Iterator[Elasticsearch]:
     """The official client, on the real Elasticsearch."""
     with Elasticsearch(real_elasticsearch, request_timeout=60) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an embedded store, run as users run it, that ends with the session."""
+    if importlib.util.find_spec("compose.store.__main__") is None:
+        lacking("the embedded store", "compose/store cannot be run yet")
+    room = tmp_path_factory.mktemp("store")
+    store = EmbeddedStore(room)
+    try:
+        yield store.url
+    finally:
+        store.stop()
