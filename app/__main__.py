@@ -1,0 +1,208 @@
+"""`ml-app serve | train | evaluate | models | statistics`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from app.settings import AppSettings, SettingsError, read_settings
+
+if TYPE_CHECKING:
+    from app.model.dataset import Dataset
+    from app.model.evaluation import Scores
+
+ROOT = Path(__file__).resolve().parent
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _settings() -> AppSettings:
+    try:
+        settings, ignored = read_settings()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from None
+    if ignored:
+        _say(f"ignored, from a Kubernetes service link: {', '.join(sorted(ignored))}")
+    return settings
+
+
+@click.group(help="The model service: bank-marketing predictions over HTTP.")
+def main() -> None:
+    """Group of all commands."""
+
+
+@main.command()
+def serve() -> None:
+    """Answer requests until SIGTERM or Ctrl-C."""
+    from app.server import ServeError, run
+
+    try:
+        run(_settings())
+    except (ServeError, SettingsError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+@click.option("--if-missing", is_flag=True, help="Do nothing when the model folder has an active model.")
+@click.option("--data", type=click.Path(path_type=Path), help="bank-full.csv, with semicolons or commas.")
+@click.option("--openml", is_flag=True, help="Fetch the data set from OpenML.")
+@click.option("--rows", type=click.IntRange(min=1000), help="Rows of generated data.", default=45_210)
+@click.option("--seed", type=int, default=1, show_default=True)
+def train(if_missing: bool, data: Path | None, openml: bool, rows: int, seed: int) -> None:
+    """Train a model and make it the active one."""
+    from app.model import bundle
+
+    settings = _settings()
+    try:
+        if if_missing and bundle.active(settings.model_dir) is not None:
+            found = bundle.load_active(settings.model_dir).manifest
+            _say(f"there is a model already: {found.version}")
+            return
+        from app.model.training import train as fit
+
+        started = time.monotonic()
+        trained = fit(_data(data, openml=openml, rows=rows, seed=seed), seed, dt.datetime.now(dt.UTC), _say)
+        manifest = bundle.save(trained, settings.model_dir)
+        bundle.activate(settings.model_dir, manifest.version, dt.datetime.now(dt.UTC))
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    _print(manifest.scores, "hold-out")
+    _say(f"model {manifest.version} is active, after {time.monotonic() - started:.1f} s")
+
+
+def _data(path: Path | None, *, openml: bool, rows: int, seed: int) -> Dataset:
+    from app.model import dataset, generated
+
+    if path is not None:
+        return dataset.read_csv(path)
+    if openml:
+        return dataset.fetch_openml_dataset()
+    return generated.generate(generated.load(), rows, seed)
+
+
+@main.command()
+@click.option("--data", type=click.Path(path_type=Path), help="bank-full.csv to measure on; else generated data.")
+@click.option("--splits", type=click.IntRange(min=1), help="Train and measure over this many 80/20 splits.")
+@click.option("--on-generated", is_flag=True, help="With --splits: train on generated data instead.")
+@click.option("--seed", type=int, default=1, show_default=True)
+def evaluate(data: Path | None, splits: int | None, on_generated: bool, seed: int) -> None:
+    """Measure the active model, or with --splits the way it is trained."""
+    from app.model import bundle, generated
+    from app.model.training import only_required, split_scores
+
+    try:
+        # Another seed than training's: rows that the model has not seen.
+        rows = _data(data, openml=False, rows=generated.ROWS, seed=seed + 1000)
+        if splits:
+            other = generated.generate(generated.load(), generated.ROWS, seed) if on_generated else None
+            _print(split_scores(rows, other, splits, seed, _say), f"mean of {splits} splits of {rows.source}")
+            return
+        from app.model.evaluation import measure
+
+        active = bundle.load_active(_settings().model_dir)
+        scorer = active.scorer
+        scores = {
+            "all": measure(rows.labels, scorer.predict(rows.rows.tolist())),
+            "required": measure(rows.labels, scorer.predict(only_required(rows.rows).tolist())),
+        }
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    if rows.digest() == active.manifest.data_sha256:
+        _say("these are the rows it was trained on: the hold-out's scores in `ml-app models list` are the honest ones")
+    _print(scores, f"model {active.manifest.version} on {rows.source}")
+
+
+def _print(scores: dict[str, Scores], title: str) -> None:
+    click.echo(title)
+    click.echo(f"  {'fields given':18}accuracy  precision  recall      F1     AUC   Brier  majority class")
+    for name, each in scores.items():
+        click.echo(
+            f"  {name:18}{each.accuracy:8.4f}{each.precision:11.4f}{each.recall:8.4f}{each.f1_score:8.4f}"
+            f"{each.roc_auc:8.4f}{each.brier:8.4f}{each.baseline_accuracy:16.4f}"
+        )
+    for name, each in scores.items():
+        (tn, fp), (fn, tp) = each.confusion
+        click.echo(f"  {name}: true no {tn:,}, false yes {fp:,}, false no {fn:,}, true yes {tp:,}")
+        for part in each.calibration:
+            click.echo(f"    {part.count:7,} rows: said {part.predicted:.3f}, were {part.observed:.3f}")
+
+
+@main.group()
+def models() -> None:
+    """List, activate and roll back stored models; a running service follows within a second."""
+
+
+@models.command(name="list")
+def list_models() -> None:
+    """Show the stored models; the active one has a star."""
+    from app.model import bundle
+
+    folder = _settings().model_dir
+    try:
+        present = bundle.active(folder)
+    except bundle.BundleError as error:
+        _say(str(error))
+        present = None
+    for version in bundle.versions(folder):
+        star = "*" if present and present.version == version else " "
+        try:
+            manifest = bundle.load(folder, version).manifest
+        except bundle.BundleError as error:
+            click.echo(f"{star} {version}  broken: {error}")
+            continue
+        scores = manifest.scores["all"]
+        click.echo(
+            f"{star} {version}  accuracy {scores.accuracy:.4f}  AUC {scores.roc_auc:.4f}  {manifest.data_source}"
+        )
+
+
+@models.command()
+@click.argument("version")
+def activate(version: str) -> None:
+    """Make VERSION the active model."""
+    from app.model import bundle
+
+    try:
+        done = bundle.activate(_settings().model_dir, version, dt.datetime.now(dt.UTC))
+    except (bundle.BundleError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{done.version} is active")
+
+
+@models.command()
+def rollback() -> None:
+    """Make the model active that was so before."""
+    from app.model import bundle
+
+    try:
+        done = bundle.rollback(_settings().model_dir, dt.datetime.now(dt.UTC))
+    except (bundle.BundleError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{done.version} is active")
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Path(path_type=Path), default=ROOT / "model" / "statistics.json", show_default=True)
+def statistics(data: Path, to: Path) -> None:
+    """Count in bank-full.csv what generated data are drawn from."""
+    from app.model import dataset, generated
+
+    try:
+        counted = generated.measure(dataset.read_csv(data))
+        to.write_bytes(msgspec.json.encode(counted) + b"\n")
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    _say(f"{to}: {to.stat().st_size:,} bytes, {sum(counted.labels):,} rows")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""The log line: one JSON object, one append to a file of this process's own; never a failed request.
+
+The form of the line and of the files is contract 1 of the design. A line that cannot be written is dropped and
+counted by its reason; the counts are the caller's, by `on_drop`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import logging
+import os
+import re
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pythonjsonlogger.msgspec import MsgspecFormatter
+
+SERVICE = "ml-pipeline"
+MAX_LINE = 64 * 1024
+MAX_TEXT = 1000
+NEARLY_FULL_BYTES = 512 * 1024 * 1024
+NEARLY_FULL_SHARE = 0.05
+CHECK_SECONDS = 1.0  # how often an unwritable folder is tried again, and the volume's space looked at
+DROP_REASONS = ("unwritable", "full", "short_write", "too_long", "volume_nearly_full")
+VOLUME_ID = ".volume-id"
+_FILE_NAME = re.compile(r"(app-\d{8}T\d{6}Z-\d+)-(\d{6})\.jsonl")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\ud800-\udfff]+")
+
+Clock = Callable[[], float]
+OnDrop = Callable[[str, int], None]
+
+
+class LogFile:
+    """Appends lines to `app-<start>-<pid>-<number>.jsonl`, the next number at a size or at midnight UTC.
+
+    Args:
+        folder: of the log files; it may be absent or unwritable at any time.
+        clock: seconds since 1970.
+        max_bytes: size from which the next file is begun.
+        on_drop: is told the reason and number of lines that were not written.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, max_bytes: int, on_drop: OnDrop) -> None:
+        self.folder = folder
+        self.written = 0
+        self.dropped = 0
+        self.last_error: str | None = None
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._on_drop = on_drop
+        self._stem = f"app-{dt.datetime.fromtimestamp(clock(), dt.UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
+        self._number = 0
+        self._handle = -1
+        self._size = 0
+        self._day = 0
+        self._torn = False
+        self._next_check = 0.0
+        self._retry_at = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def path(self) -> Path:
+        """The file that is written now, or was last."""
+        return self.folder / f"{self._stem}-{max(self._number, 1):06d}.jsonl"
+
+    def write(self, line: bytes) -> bool:
+        """Append one line, given without its newline; return whether it was written whole."""
+        with self._lock:
+            if len(line) >= MAX_LINE:
+                return self._drop("too_long", f"a line of {len(line)} bytes is longer than {MAX_LINE}")
+            now = self._clock()
+            try:
+                if not self._ready(now):
+                    return self._drop("unwritable", None)
+                data = b"\n" + line + b"\n" if self._torn else line + b"\n"
+                count = os.write(self._handle, data)
+            except OSError as error:
+                self._close()
+                self._retry_at = now + CHECK_SECONDS
+                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                return self._drop("full" if full else "unwritable", f"{self.path}: {error.strerror}")
+            self._size += count
+            if count < len(data):
+                self._torn = True
+                return self._drop("short_write", f"{self.path}: only {count} of {len(data)} bytes could be written")
+            self._torn = False
+            self.written += 1
+            return True
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._close()
+
+    def _ready(self, now: float) -> bool:
+        """Open, roll over or check the file, as is due; return whether there is one to write to."""
+        day = int(now // 86_400)
+        if self._handle >= 0 and now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
+            self._make_room()
+            if os.fstat(self._handle).st_nlink == 0:  # somebody deleted the folder or the file
+                self._close()
+        if self._handle >= 0 and (self._size >= self._max_bytes or day != self._day):
+            self._close()
+        if self._handle < 0:
+            if now < self._retry_at:
+                return False
+            self.folder.mkdir(parents=True, exist_ok=True)
+            leave_volume_id(self.folder)
+            self._number += 1
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+                self._handle = os.open(self.path, flags, 0o644)
+            except OSError:
+                self._number -= 1  # a number that never was a file would be counted as lost by the shipper
+                raise
+            self._size, self._day, self._torn = 0, day, False
+            self._next_check = now + CHECK_SECONDS
+            self.last_error = None
+        return True
+
+    def _make_room(self) -> None:
+        """Delete the oldest closed file of ours where the volume is nearly full."""
+        space = os.statvfs(self.folder)
+        total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+        if free >= min(NEARLY_FULL_BYTES, NEARLY_FULL_SHARE * total):
+            return
+        oldest = oldest_closed(self.folder)
+        if oldest is None:
+            return
+        with oldest.open("rb") as file:
+            lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        oldest.unlink()
+        self._drop("volume_nearly_full", f"{oldest}: deleted with {lines} lines, the volume is nearly full", lines)
+
+    def _drop(self, reason: str, error: str | None, count: int = 1) -> bool:
+        self.dropped += count
+        if error is not None:
+            self.last_error = error
+        self._on_drop(reason, count)
+        return False
+
+    def _close(self) -> None:
+        if self._handle >= 0:
+            with contextlib.suppress(OSError):  # what was written was written; there is nothing left to do
+                os.close(self._handle)
+            self._handle = -1
+
+
+def oldest_closed(folder: Path) -> Path | None:
+    """Return the oldest log file of ours that has a successor, or None."""
+    newest: dict[str, int] = {}
+    found = []
+    for path in folder.iterdir():
+        if match := _FILE_NAME.fullmatch(path.name):
+            stem, number = match[1], int(match[2])
+            newest[stem] = max(newest.get(stem, 0), number)
+            found.append((stem, number, path))
+    closed = [(stem, number, path) for stem, number, path in found if number < newest[stem]]
+    return min(closed)[2] if closed else None
+
+
+def leave_volume_id(folder: Path) -> None:
+    """Leave a UUID in `.volume-id`, made complete by link so that the first writer wins.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    target = folder / VOLUME_ID
+    if target.exists():
+        return
+    temporary = folder / f".{VOLUME_ID}.{os.getpid()}.{threading.get_ident()}"
+    try:
+        with temporary.open("w", encoding="ascii") as file:
+            file.write(f"{uuid.uuid4()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def clean(text: str) -> str:
+    """Return text for one field: no control characters, at most 1,000 characters."""
+    return _CONTROL.sub(" ", text)[:MAX_TEXT]
+
+
+class _Formatter(MsgspecFormatter):
+    """Names and forms of the contract: RFC 3339 in UTC with microseconds and Z, no absent field."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields={"levelname": "level", "name": "logger"},
+            static_fields={"service": SERVICE, "host": socket.gethostname()},
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Put the time first and leave out what is absent."""
+        return {
+            "@timestamp": log_data.pop("stamp"),
+            **{name: value for name, value in log_data.items() if value is not None},
+        }
+
+
+class EventLog:
+    """Makes the lines of events and appends them.
+
+    Args:
+        file: where to; None writes nothing (logging off).
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, file: LogFile | None, clock: Clock) -> None:
+        self.file = file
+        self._clock = clock
+        self._formatter = _Formatter()
+
+    def event(self, level: int, logger: str, message: str, **fields: object) -> None:
+        """Append one line; a field that is None is left out. Never raises for what the file system does.
+
+        Args:
+            level: of `logging`, e.g. logging.INFO.
+            logger: dotted name.
+            message: a sentence of ours; never a value that a client sent.
+            fields: the other fields of the contract.
+        """
+        if self.file is None:
+            return
+        error = fields.get("error")
+        if isinstance(error, str):
+            fields["error"] = clean(error) or None
+        stamp = dt.datetime.fromtimestamp(self._clock(), dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        record = logging.makeLogRecord(
+            {
+                "name": logger,
+                "levelno": level,
+                "levelname": logging.getLevelName(level),
+                "msg": clean(message),
+                "stamp": stamp,
+                **fields,
+            }
+        )
+        self.file.write(self._formatter.format(record).encode())

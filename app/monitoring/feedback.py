@@ -1,0 +1,190 @@
+"""Predictions that can still be labelled, and their labels: SQLite, shared by the workers, kept over restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+SINGLE = -1  # the instance of a request that was not a batch
+FLUSH_SECONDS = 0.05
+FIND_SECONDS = 0.5  # how long an unknown id may still be on its way from another worker's queue
+PRUNE_SECONDS = 60.0
+QUEUE_ROWS = 100_000
+CACHE_SECONDS = 1.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS prediction (
+    request_id TEXT NOT NULL, instance INTEGER NOT NULL, made_at REAL NOT NULL, version TEXT NOT NULL,
+    predicted INTEGER NOT NULL, actual INTEGER, labelled_at REAL, PRIMARY KEY (request_id, instance)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS prediction_made ON prediction (made_at);
+CREATE INDEX IF NOT EXISTS prediction_labelled ON prediction (version, made_at, predicted, actual)
+    WHERE actual IS NOT NULL;
+"""
+
+Clock = Callable[[], float]
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """What is kept of one prediction: nothing of what the client sent but its id."""
+
+    request_id: str
+    instance: int
+    made_at: float
+    version: str
+    predicted: int
+
+
+class Labelled(msgspec.Struct, frozen=True):
+    """What became of a label: `status` is recorded, unchanged, corrected, unknown (no such prediction, or expired)."""
+
+    status: str
+    predicted: int | None = None
+    version: str | None = None
+    delay: float | None = None
+
+
+class FeedbackStore:
+    """Keeps predictions and labels; predictions are written by a thread of its own, off the request's path.
+
+    Args:
+        path: of the database.
+        days, rows: retention.
+        clock: seconds since 1970.
+        on_lost: is told how many predictions could not be kept.
+    """
+
+    def __init__(self, path: Path, days: float, rows: int, clock: Clock, on_lost: Callable[[int], None]) -> None:
+        self._path, self._days, self._rows, self._clock, self._on_lost = path, days, rows, clock, on_lost
+        self.last_error: str | None = None
+        self._waiting: queue.Queue[list[Prediction] | None] = queue.Queue(QUEUE_ROWS)
+        self._cache: dict[tuple[str, float], tuple[float, dict[str, float]]] = {}
+        with self._open() as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.executescript(_SCHEMA)
+        self._thread = threading.Thread(target=self._write_all, name="feedback", daemon=True)
+        self._thread.start()
+
+    def remember(self, predictions: list[Prediction]) -> None:
+        """Keep predictions for labelling, soon; drops and counts them when the disk cannot follow."""
+        try:
+            self._waiting.put_nowait(predictions)
+        except queue.Full:
+            self._on_lost(len(predictions))
+
+    def label(self, request_id: str, instance: int, actual: int) -> Labelled:
+        """Note the true class of a prediction.
+
+        Raises:
+            sqlite3.Error: the database cannot be used.
+        """
+        deadline = time.monotonic() + FIND_SECONDS
+        while True:
+            done = self._label(request_id, instance, actual)
+            if done.status != "unknown" or time.monotonic() >= deadline:
+                return done
+            time.sleep(FLUSH_SECONDS)
+
+    def _label(self, request_id: str, instance: int, actual: int) -> Labelled:
+        now = self._clock()
+        with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")  # two workers labelling the same id: one after the other
+            row = database.execute(
+                "SELECT made_at, version, predicted, actual FROM prediction "
+                "WHERE request_id = ? AND instance = ? AND made_at >= ?",
+                (request_id, instance, now - self._days * 86_400),
+            ).fetchone()
+            if row is None:
+                return Labelled("unknown")
+            made_at, version, predicted, before = row
+            if before == actual:
+                return Labelled("unchanged", predicted, version)
+            database.execute(
+                "UPDATE prediction SET actual = ?, labelled_at = ? WHERE request_id = ? AND instance = ?",
+                (actual, now, request_id, instance),
+            )
+            status = "recorded" if before is None else "corrected"
+            return Labelled(status, predicted, version, max(0.0, now - made_at))
+
+    def confusion(self, version: str, days: float) -> dict[str, float]:
+        """Return tn, fp, fn, tp and the mean label delay in seconds of a version's predictions of the last days."""
+        now = self._clock()
+        kept = self._cache.get((version, days))
+        if kept is not None and 0 <= now - kept[0] < CACHE_SECONDS:
+            return kept[1]
+        out = dict.fromkeys(("tn", "fp", "fn", "tp", "delay"), 0.0)
+        count = 0
+        with self._open() as database:
+            found = database.execute(
+                "SELECT predicted, actual, COUNT(*), SUM(labelled_at - made_at) FROM prediction "
+                "WHERE version = ? AND made_at >= ? AND actual IS NOT NULL GROUP BY predicted, actual",
+                (version, now - days * 86_400),
+            )
+            for predicted, actual, number, delay in found:
+                out[("t" if predicted == actual else "f") + "np"[predicted]] = number
+                out["delay"] += delay
+                count += number
+        out["delay"] = out["delay"] / count if count else 0.0
+        self._cache = {(version, days): (now, out)}
+        return out
+
+    def close(self) -> None:
+        """Write what is waiting and end."""
+        self._waiting.put(None)
+        self._thread.join(timeout=10)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for each use: short, and free of the threads' and forks' traps."""
+        database = sqlite3.connect(self._path, timeout=5)
+        try:
+            with database:
+                database.execute("PRAGMA synchronous=NORMAL")
+                yield database
+        finally:
+            database.close()
+
+    def _write_all(self) -> None:
+        pruned = 0.0
+        ended = False
+        while not ended:
+            rows = list(self._waiting.get() or ())
+            ended = not rows
+            time.sleep(0 if ended else FLUSH_SECONDS)
+            while not self._waiting.empty():
+                more = self._waiting.get()
+                ended = ended or more is None
+                rows.extend(more or ())
+            try:
+                self._insert(rows)
+                if self._clock() - pruned > PRUNE_SECONDS:
+                    pruned = self._clock()
+                    self._prune()
+            except sqlite3.Error as error:
+                self.last_error = str(error)
+                self._on_lost(len(rows))
+
+    def _insert(self, rows: list[Prediction]) -> None:
+        with self._open() as database:
+            # A client that repeats a request with the same id keeps its label.
+            database.executemany(
+                "INSERT INTO prediction (request_id, instance, made_at, version, predicted) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET made_at = excluded.made_at, version = excluded.version, "
+                "predicted = excluded.predicted",
+                [(row.request_id, row.instance, row.made_at, row.version, row.predicted) for row in rows],
+            )
+
+    def _prune(self) -> None:
+        with self._open() as database:
+            database.execute("DELETE FROM prediction WHERE made_at < ?", (self._clock() - self._days * 86_400,))
+            database.execute(
+                "DELETE FROM prediction WHERE made_at < (SELECT made_at FROM prediction ORDER BY made_at DESC "
+                "LIMIT 1 OFFSET ?)",
+                (self._rows,),
+            )

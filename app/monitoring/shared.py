@@ -1,0 +1,109 @@
+"""Numbers that the worker processes share: each writes a memory-mapped file of its own, any of them reads all.
+
+A file outlives its process, so that what a killed worker counted stays in the window. The folder is wiped when the
+service starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Clock = Callable[[], float]
+Numbers = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64] | list[int]
+
+
+def _files(folder: Path, name: str) -> Iterator[Path]:
+    yield from folder.glob(f"{name}.*.window")
+
+
+class Window:
+    """Sums over the last so many seconds, over all processes: a ring of slots, each with the time it stands for.
+
+    Args:
+        folder: shared by the processes.
+        name: of the window; no dots.
+        width: how many numbers are summed.
+        slots, slot_seconds: the window is slots * slot_seconds long.
+        clock: seconds since 1970, the same for all processes.
+    """
+
+    def __init__(self, folder: Path, name: str, width: int, slots: int, slot_seconds: float, clock: Clock) -> None:
+        self._folder, self._name = folder, name
+        self._shape = (slots + 1, width + 1)
+        self._slots, self._slot_seconds = slots, slot_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ring = np.memmap(folder / f"{name}.{os.getpid()}.window", np.float64, "w+", shape=self._shape)
+
+    def add(self, positions: Positions, amounts: float | Numbers = 1.0) -> None:
+        """Add amounts at positions; a position may occur more than once."""
+        number = int(self._clock() // self._slot_seconds)
+        with self._lock:
+            slot = self._ring[number % self._shape[0]]
+            if slot[0] != number:
+                slot[1:] = 0
+                slot[0] = number
+            np.add.at(slot[1:], np.asarray(positions), amounts)
+
+    def total(self) -> Numbers:
+        """Return the sums over the window and all processes, shape (width,)."""
+        newest = int(self._clock() // self._slot_seconds)
+        total = np.zeros(self._shape[1] - 1)
+        size = self._shape[0] * self._shape[1] * 8
+        for path in _files(self._folder, self._name):
+            if path.stat().st_size != size:  # being made at this moment
+                continue
+            ring = np.fromfile(path, np.float64).reshape(self._shape)
+            recent = (ring[:, 0] > newest - self._slots) & (ring[:, 0] <= newest)
+            total += ring[recent, 1:].sum(axis=0)
+        return total
+
+
+class ActiveUsers:
+    """Distinct clients of the last minutes, over all processes, kept only as keyed hashes.
+
+    Args:
+        folder: shared by the processes.
+        key: of the hash; made anew at each start of the service.
+        seconds: for how long a client counts.
+        clock: seconds since 1970.
+        slots: most clients that one process keeps; beyond that the longest unseen of its neighbours is forgotten.
+    """
+
+    PROBES = 16
+
+    def __init__(self, folder: Path, key: bytes, seconds: float, clock: Clock, slots: int = 1 << 16) -> None:
+        self._folder, self._key, self._seconds, self._clock, self._slots = folder, key, seconds, clock, slots
+        self._lock = threading.Lock()
+        kind = np.dtype([("user", np.uint64), ("seen", np.float64)])
+        self._kind = kind
+        self._table = np.memmap(folder / f"users.{os.getpid()}.window", kind, "w+", shape=(slots + self.PROBES,))
+
+    def seen(self, client: str) -> None:
+        """Note that a client is there now."""
+        digest = hashlib.blake2b(client.encode("utf-8", "replace"), digest_size=8, key=self._key).digest()
+        user = int.from_bytes(digest, "little") or 1
+        now = self._clock()
+        start = user % self._slots
+        with self._lock:
+            place = self._table[start : start + self.PROBES]
+            same = np.flatnonzero(place["user"] == user)
+            position = int(same[0]) if len(same) else int(np.argmin(place["seen"]))
+            place[position] = (user, now)
+
+    def count(self) -> int:
+        """Return how many distinct clients were seen in the last minutes."""
+        oldest = self._clock() - self._seconds
+        users = [np.empty(0, np.uint64)]
+        for path in _files(self._folder, "users"):
+            table = np.fromfile(path, self._kind)
+            users.append(table["user"][(table["user"] != 0) & (table["seen"] >= oldest)])
+        return len(np.unique(np.concatenate(users)))

@@ -1,0 +1,293 @@
+"""What one worker holds: settings, the active model, log, instruments, and the numbers shared with other workers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from app.logs import EventLog, LogFile
+from app.model.bundle import Bundle, BundleError, active, load
+from app.model.evaluation import rates
+from app.monitoring import drift
+from app.monitoring.feedback import FeedbackStore
+from app.monitoring.metrics import Metrics, Reading
+from app.monitoring.shared import ActiveUsers, Window
+from app.settings import AppSettings
+
+ERROR_SECONDS = 300
+DRIFT_SLOT_SECONDS = 60
+RELOAD_SECONDS = 0.5
+SCORE_NAMES = ("accuracy", "precision", "recall", "f1_score")
+LOGGER = "app.service"
+
+
+class Active:
+    """The model that answers now, with the window of what it has seen; replaced as a whole."""
+
+    def __init__(self, bundle: Bundle, window: Window, load_seconds: float) -> None:
+        self.bundle, self.window, self.load_seconds = bundle, window, load_seconds
+        self.manifest, self.scorer = bundle.manifest, bundle.scorer
+        self.bins = self.manifest.reference.bins()
+
+
+class ServiceState:
+    """Everything that a worker's endpoints share.
+
+    Args:
+        settings: as read.
+        run_dir: folder of the numbers that processes share; wiped when the service starts.
+        user_key: key of the hashes of clients, the same in all workers.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self, settings: AppSettings, run_dir: Path, user_key: bytes, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings, self.run_dir, self.clock = settings, run_dir, clock
+        self.started = clock()
+        self.metrics = Metrics()
+        file = (
+            LogFile(settings.log_dir, clock, settings.log_file_bytes, self.metrics.log_dropped)
+            if settings.log
+            else None
+        )
+        self.log = EventLog(file, clock)
+        self.errors = Window(run_dir, "errors", 2, ERROR_SECONDS, 1, clock)
+        self.users = ActiveUsers(run_dir, user_key, ERROR_SECONDS, clock)
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self.feedback = FeedbackStore(
+            settings.state_dir / "feedback.sqlite",
+            settings.feedback_days,
+            settings.feedback_rows,
+            clock,
+            self.metrics.not_kept.inc,
+        )
+        self.model: Active | None = None
+        self.model_error: str | None = None
+        self._loaded: tuple[int, int] | None = None
+        self._ended = threading.Event()
+        self.reload()
+        self._watcher = threading.Thread(target=self._watch, name="model", daemon=True)
+        self._watcher.start()
+
+    def reload(self) -> None:
+        """Load the active model if another became active; the old one answers until the new one is ready."""
+        path = self.settings.model_dir / "active.json"
+        try:
+            stat = path.stat()
+            seen = (stat.st_mtime_ns, stat.st_ino)
+            if seen == self._loaded:
+                return
+            started = time.perf_counter()
+            activation = active(self.settings.model_dir)
+            if activation is None:
+                return
+            bundle = load(self.settings.model_dir, activation.version, activation.sha256)
+        except (BundleError, OSError) as error:
+            text = str(error)
+            if text != self.model_error:
+                self.model_error = text
+                self.log.event(logging.ERROR, LOGGER, "a model could not be loaded", error=text)
+            return
+        self._loaded, self.model_error = seen, None
+        if self.model is None or self.model.manifest.version != activation.version:
+            bins = bundle.manifest.reference.bins()
+            window = Window(
+                self.run_dir,
+                f"drift-{activation.version}",
+                bins + len(drift.ESTIMATES),
+                self.settings.drift_minutes,
+                DRIFT_SLOT_SECONDS,
+                self.clock,
+            )
+            self.model = Active(bundle, window, time.perf_counter() - started)
+        if self._first(f"activation-{activation.activated_at:%Y%m%dT%H%M%S%f}"):
+            self.log.event(
+                logging.INFO,
+                LOGGER,
+                "model activated",
+                model_type=bundle.manifest.model_type,
+                model_version=bundle.manifest.version,
+            )
+
+    def _first(self, name: str) -> bool:
+        """Whether this is the first process to say so."""
+        try:
+            os.close(os.open(self.run_dir / name, os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return False
+        return True
+
+    def _watch(self) -> None:
+        while not self._ended.wait(RELOAD_SECONDS):
+            self.reload()
+
+    def close(self) -> None:
+        """Write what is waiting and close the files."""
+        self._ended.set()
+        self._watcher.join(timeout=5)
+        self.feedback.close()
+        if self.log.file is not None:
+            self.log.file.close()
+
+    def live(self) -> tuple[dict[str, float], int, float] | None:
+        """Return the active model's live scores, number of labels and mean delay; None without a model."""
+        if self.model is None:
+            return None
+        cells = self.feedback.confusion(self.model.manifest.version, self.settings.live_days)
+        count = int(cells["tn"] + cells["fp"] + cells["fn"] + cells["tp"])
+        values = rates(cells["tn"], cells["fp"], cells["fn"], cells["tp"])
+        return dict(zip(SCORE_NAMES, values, strict=True)), count, cells["delay"]
+
+    def scores(self) -> tuple[dict[str, float], bool, int]:
+        """Return the scores to show, whether they are live, and how many labels there are."""
+        live = self.live()
+        if self.model is None or live is None:
+            return {}, False, 0
+        values, count, _ = live
+        if count >= self.settings.live_minimum:
+            return values, True, count
+        hold_out = self.model.manifest.scores["all"]
+        return {name: getattr(hold_out, name) for name in SCORE_NAMES}, False, count
+
+    def error_rate(self) -> float:
+        """Return 5xx / all prediction requests of the last five minutes, over all processes; 0 when idle."""
+        total, failed = self.errors.total()
+        return float(failed / total) if total else 0.0
+
+    def drifts(self) -> list[drift.Drift]:
+        """Return each feature's drift for the active model."""
+        if self.model is None:
+            return []
+        counts = self.model.window.total()
+        return drift.measure(self.model.manifest.reference, counts, self.settings.drift_minimum)
+
+    def estimated(self) -> tuple[dict[str, float], int]:
+        """Return the scores that calibrated probabilities promise, and of how many predictions; no labels are used."""
+        if self.model is None:
+            return {}, 0
+        tn, fp, fn, tp = self.model.window.total()[self.model.bins :].tolist()
+        return dict(zip(SCORE_NAMES, rates(tn, fp, fn, tp), strict=True)), round(tn + fp + fn + tp)
+
+    def readings(self) -> Iterable[Reading]:
+        """Compute all gauges."""
+        values, is_live, count = self.scores()
+        if self.model is not None:
+            manifest = self.model.manifest
+            for name, value in values.items():
+                yield (
+                    f"ml_model_{name}",
+                    f"{name} of the active model; ml_model_metrics_live says on what.",
+                    (),
+                    [((), value)],
+                )
+            labels = ("model_type", "version", "trained_at")
+            info = (manifest.model_type, manifest.version, manifest.trained_at.isoformat())
+            yield "ml_model_info", "The active model.", labels, [(info, 1.0)]
+            held = [
+                ((metric, "holdout", fields), float(getattr(scores, metric)))
+                for fields, scores in manifest.scores.items()
+                for metric in (*SCORE_NAMES, "roc_auc", "brier")
+            ]
+            text = "Scores on the hold-out, with all fields given and with the required ones."
+            yield "ml_model_eval_score", text, ("metric", "dataset", "fields"), held
+            yield "ml_model_load_seconds", "Time to load the active model.", (), [((), self.model.load_seconds)]
+            drifts = self.drifts()
+            known = [each for each in drifts if each.psi is not None]
+            yield (
+                "ml_feature_psi",
+                "Population stability index against training.",
+                ("feature",),
+                [((each.feature,), drift.finite(each.psi)) for each in known],
+            )
+            yield (
+                "ml_feature_psi_threshold",
+                "PSI above which a feature has drifted.",
+                ("feature",),
+                [((each.feature,), drift.finite(each.threshold)) for each in known],
+            )
+            yield (
+                "ml_feature_psi_samples",
+                "Values in the drift window.",
+                ("feature",),
+                [((each.feature,), float(each.samples)) for each in drifts],
+            )
+            estimates, samples = self.estimated()
+            yield (
+                "ml_model_estimated_score",
+                "Estimate from calibrated confidence, without labels.",
+                ("metric",),
+                [((name,), value) for name, value in estimates.items() if samples],
+            )
+        yield "ml_model_loaded", "Whether a model is loaded.", (), [((), float(self.model is not None))]
+        yield (
+            "ml_model_metrics_live",
+            "1: ml_model_* are from labels; 0: from the hold-out.",
+            (),
+            [((), float(is_live))],
+        )
+        yield "ml_feedback_labels", "Labelled predictions of the active model in the window.", (), [((), float(count))]
+        yield (
+            "ml_prediction_error_rate",
+            "Failed share of prediction requests, last 5 minutes.",
+            (),
+            [((), self.error_rate())],
+        )
+        yield "ml_active_users", "Distinct clients, last 5 minutes.", (), [((), float(self.users.count()))]
+        yield "ml_app_memory_bytes", "Resident memory of all workers.", (), [((), float(self.memory()))]
+
+    def memory(self) -> int:
+        """Return the resident bytes of all workers."""
+        import psutil
+
+        me = psutil.Process()
+        workers = [me]
+        if (parent := me.parent()) is not None and (self.run_dir / f"parent-{parent.pid}").exists():
+            workers = [parent, *parent.children()]
+        total = 0
+        for process in workers:
+            try:
+                total += process.memory_info().rss
+            except psutil.NoSuchProcess:  # ended between listing and asking
+                continue
+        return total
+
+    def status(self) -> dict[str, object]:
+        """Return what /status tells."""
+        values, is_live, count = self.scores()
+        model: dict[str, object] | None = None
+        if self.model is not None:
+            manifest = self.model.manifest
+            model = {
+                "type": manifest.model_type,
+                "version": manifest.version,
+                "trained_at": manifest.trained_at,
+                "data": manifest.data_source,
+                "scores": values,
+                "scores_live": is_live,
+                "labels": count,
+                "estimated": self.estimated()[0],
+                "drifted": [each.feature for each in self.drifts() if each.drifted],
+            }
+        file = self.log.file
+        return {
+            "status": "ok" if self.model is not None else "no model",
+            "uptime_seconds": round(self.clock() - self.started, 3),
+            "time": dt.datetime.fromtimestamp(self.clock(), dt.UTC),
+            "worker": os.getpid(),
+            "model": model,
+            "model_error": self.model_error,
+            "log": {
+                "directory": str(self.settings.log_dir),
+                "file": file.path.name if file else None,
+                "written": file.written if file else 0,
+                "dropped": file.dropped if file else 0,
+                "last_error": file.last_error if file else None,
+            },
+            "feedback": {"last_error": self.feedback.last_error},
+        }
