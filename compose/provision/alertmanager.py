@@ -18,8 +18,8 @@ def configuration(
     """Return alertmanager.yml.
 
     Args:
-        webhook, watchdog: `{"url": …}` or `{"url_file": …}` (Alertmanager 0.26 or later) of who is told, and of who notices that the Watchdog
-            stopped; None leaves that receiver empty: alerts are then only seen at Alertmanager itself.
+        webhook, watchdog: `{"url": …}` or `{"url_file": …}` (Alertmanager 0.26 or later) of who is told, and of who
+            notices that the Watchdog stopped; None leaves that receiver empty: alerts are then only seen at Alertmanager itself.
         group_wait, group_interval, repeat_interval: Alertmanager's own.
     """
     content: dict[str, Any] = {

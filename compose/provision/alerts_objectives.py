@@ -6,7 +6,7 @@ from compose.provision.alerts import Alert, Recording, Severity, number
 from compose.provision.objectives import Objectives
 from compose.provision.panels import PREDICT
 
-COUNT = "http_request_duration_seconds_count"
+COUNT = "http_requests_total"
 BUCKET = "http_request_duration_seconds_bucket"
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 # times the budget, long window, short window, severity; the workbook's, with its recommended short windows
@@ -31,10 +31,11 @@ def recordings(aims: Objectives) -> tuple[Recording, ...]:
         every = f"sum(rate({COUNT}{{{PREDICT}}}[{window}]))"
         # Without any 5xx series the numerator would be empty and the ratio with it: or zero.
         failed = f'(sum(rate({COUNT}{{{PREDICT},status=~"5.."}}[{window}])) or 0 * {every})'
+        timed = f"sum(rate(http_request_duration_seconds_count{{{PREDICT}}}[{window}]))"
         fast = f'sum(rate({BUCKET}{{{PREDICT},le="{edge}"}}[{window}]))'
         rules += [
             Recording(f"ml:predict_errors:ratio_rate{window}", f"{failed} / ({every} > 0)"),
-            Recording(f"ml:predict_slow:ratio_rate{window}", f"1 - {fast} / ({every} > 0)"),
+            Recording(f"ml:predict_slow:ratio_rate{window}", f"1 - {fast} / ({timed} > 0)"),
             Recording(f"ml:predict_requests:increase{window}", f"sum(increase({COUNT}{{{PREDICT}}}[{window}]))"),
         ]
     return tuple(rules)

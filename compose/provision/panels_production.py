@@ -74,13 +74,13 @@ def _guide(aims: Objectives) -> tuple[Panel, ...]:
         Panel(
             key="latency-p95",
             title="95th Percentile Latency",
-            description="95 % of the requests were answered faster, by route, method and status.",
+            description="95 % of the requests were answered faster, by route.",
             kind="timeseries",
             unit="s",
             queries=(
                 Query(
                     expr="histogram_quantile(0.95, rate(http_request_duration_seconds_bucket[5m]))",
-                    legend="{{method}} {{endpoint}} {{status}}",
+                    legend="{{endpoint}}",
                 ),
             ),
             minimum=0,
@@ -165,9 +165,7 @@ def _latency(aims: Objectives) -> tuple[Panel, ...]:
             unit="reqps",
             queries=(
                 Query(
-                    expr="sum by (status) (rate(http_request_duration_seconds_count{"
-                    + PREDICT
-                    + "}[$__rate_interval]))",
+                    expr="sum by (status) (rate(http_requests_total{" + PREDICT + "}[$__rate_interval]))",
                     legend="{{status}}",
                 ),
             ),

@@ -1,0 +1,1 @@
+"""Tests of what Prometheus, Alertmanager, Grafana, Kibana and Elasticsearch are given."""
