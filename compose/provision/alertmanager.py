@@ -19,7 +19,8 @@ def configuration(
 
     Args:
         webhook, watchdog: `{"url": …}` or `{"url_file": …}` (Alertmanager 0.26 or later) of who is told, and of who
-            notices that the Watchdog stopped; None leaves that receiver empty: alerts are then only seen at Alertmanager itself.
+            notices that the Watchdog stopped; None leaves that receiver empty: alerts are then seen only at
+            Alertmanager itself.
         group_wait, group_interval, repeat_interval: Alertmanager's own.
     """
     content: dict[str, Any] = {

@@ -6,6 +6,8 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
 
 import click
 import msgspec
@@ -138,6 +140,64 @@ def lock(_settings: StackSettings, *, upgrade: bool) -> None:
     from compose.stack.lock import lock as write_locks
 
     write_locks(_say, upgrade=upgrade)
+
+
+@main.command()
+@click.option("--elasticsearch", default="http://127.0.0.1:9200", show_default=True, envvar="SETUP_ELASTICSEARCH")
+@click.option(
+    "--kibana", envvar="SETUP_KIBANA", help="For example http://127.0.0.1:5601; without it Kibana is left out."
+)
+@click.option("--user", default="", envvar="SETUP_USER", help="An administrator, where security is on.")
+@click.option("--password-file", type=click.File(), envvar="SETUP_PASSWORD_FILE")
+@click.option("--ca", type=click.Path(exists=True), envvar="SETUP_CA", help="Certificate authority for https.")
+@click.option("--snapshots", envvar="SETUP_SNAPSHOTS", help="Folder inside Elasticsearch's path.repo.")
+@click.option("--passwords", type=click.Path(exists=True), envvar="SETUP_PASSWORDS", help="Make roles and users, too.")
+@click.option("--wait", default=180.0, show_default=True, envvar="SETUP_WAIT", help="Seconds for each service.")
+@_with_settings
+def setup(
+    _settings: StackSettings,
+    *,
+    elasticsearch: str,
+    kibana: str | None,
+    user: str,
+    password_file: TextIO | None,
+    ca: str | None,
+    snapshots: str | None,
+    passwords: str | None,
+    wait: float,
+) -> None:
+    """Give Elasticsearch and Kibana what they need; can be run again at any time."""
+    from compose.stack.setup import Plan, run
+
+    plan = Plan(
+        elasticsearch=elasticsearch,
+        kibana=kibana,
+        user=user,
+        password=password_file.read().rstrip("\n") if password_file else "",
+        ca=Path(ca) if ca else None,
+        snapshots=snapshots,
+        passwords=Path(passwords) if passwords else None,
+        wait=wait,
+    )
+    run(plan, _say)
+
+
+@main.group()
+def alert() -> None:
+    """Try the alerting."""
+
+
+@alert.command("test")
+@click.option("--alertmanager", default="http://127.0.0.1:9093", show_default=True)
+@_with_settings
+def alert_test(_settings: StackSettings, *, alertmanager: str) -> None:
+    """Send one alert through Alertmanager to whoever is told."""
+    import uuid
+    from datetime import UTC, datetime
+
+    from compose.stack.alert import send_test
+
+    send_test(alertmanager, _say, now=datetime.now(UTC), number=uuid.uuid4().hex[:8])
 
 
 @main.command()
