@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -31,7 +30,7 @@ from tests.elasticsearch.documents import log_documents
 
 FIELDS = template_fields(json.loads((files("index_templates") / "ml-pipeline.mappings.json").read_text()))
 START = datetime(2026, 11, 24, 9, tzinfo=UTC)
-INDEX = "ml-pipeline-2026.11.24"
+INDEX = "ml-pipeline-provision-2026.11.24"
 Objects = dict[str, dict[str, Any]]
 
 
@@ -160,13 +159,13 @@ def documents(real_client: Elasticsearch) -> list[dict[str, Any]]:
     real_client.ilm.put_lifecycle(name="ml-pipeline", policy=policy["policy"])
     template = json.loads((files("index_templates") / "ml-pipeline.template.json").read_text())
     real_client.indices.put_index_template(name="ml-pipeline", body=template)
-    real_client.indices.delete(index="ml-pipeline-*", expand_wildcards="all", ignore_unavailable=True)
+    real_client.indices.delete(index=INDEX, ignore_unavailable=True)
     helpers.bulk(real_client, ({"_index": INDEX, "_source": each} for each in made), refresh=True)
     return made
 
 
 def _ask(client: Elasticsearch, body: dict[str, Any]) -> dict[str, Any]:
-    return dict(client.search(index="ml-pipeline-*", body=body).body)
+    return dict(client.search(index=INDEX, body=body).body)
 
 
 def _body(visualisation: Any) -> dict[str, Any]:
@@ -225,7 +224,7 @@ def test_kql_and_query_are_the_same_filter(real_client: Elasticsearch, documents
 @pytest.mark.parametrize(("errors", "fires"), [(5, False), (6, True)])
 def test_the_alert_fires_above_five(real_client: Elasticsearch, errors: int, fires: bool) -> None:
     """Six ERROR lines in five minutes are above the threshold, five are not; older and other lines do not count."""
-    index = f"ml-pipeline-alert-{random.Random(errors).getrandbits(32):x}"
+    index = f"ml-pipeline-alert{errors}-2026.11.24"  # the template wants a date at the end
     now = datetime.now(UTC)
     ages = [(timedelta(seconds=40 * number), "ERROR") for number in range(errors)]
     ages += [(timedelta(minutes=6), "ERROR")] * 9 + [(timedelta(seconds=10), "WARNING")] * 9
