@@ -1,0 +1,126 @@
+"""Real Prometheus and Alertmanager on free ports, a target that tells what it is told to, and a receiver."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.optional import need
+
+
+class Endpoint:
+    """An HTTP server on a free port: GET answers `text` (or 503 while it is None), POSTs are kept in `received`."""
+
+    def __init__(self, text: str | None = "") -> None:
+        self.text = text
+        self.received: list[dict[str, Any]] = []
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                text = endpoint.text
+                self.send_response(503 if text is None else 200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write((text or "").encode())
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                endpoint.received.append(json.loads(body))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def alerts(self, name: str, status: str, severity: str) -> list[dict[str, Any]]:
+        """Return the alerts of that name, status and severity that came in."""
+        return [
+            alert
+            for body in list(self.received)
+            for alert in body["alerts"]
+            if (alert["labels"]["alertname"], alert["status"], alert["labels"]["severity"]) == (name, status, severity)
+        ]
+
+
+@contextlib.contextmanager
+def running(command: list[str], health: str, output: Path) -> Iterator[None]:
+    """Run a server until the block ends; it has to answer 200 at `health` first."""
+    with output.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: _answers(health, process, output), f"{command[0]} answers")
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(url: str, process: subprocess.Popen[bytes], output: Path) -> bool:
+    assert process.poll() is None, output.read_text()[-2000:]
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Wait until the condition holds; fail with `what` when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds:.0f} s still not so: {what}"
+        time.sleep(0.1)
+
+
+def prometheus_command(folder: Path, port: int, *options: str) -> list[str]:
+    """Return the command of a Prometheus on the files in `folder`."""
+    return [
+        need("prometheus", apt="prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--storage.tsdb.retention.time=10y",
+        *options,
+    ]
+
+
+def alertmanager_command(folder: Path, port: int) -> list[str]:
+    """Return the command of an Alertmanager on the files in `folder`."""
+    return [
+        need("prometheus-alertmanager", apt="prometheus-alertmanager"),
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+
+
+def query(url: str, expr: str, at: float | None = None) -> list[dict[str, Any]]:
+    """Return the series of an instant query."""
+    parameters: dict[str, Any] = {"query": expr} | ({} if at is None else {"time": at})
+    answer = httpx.get(f"{url}/api/v1/query", params=parameters, timeout=30)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["data"]["result"]
+    return found
