@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -57,6 +58,19 @@ def prepare(settings: AppSettings) -> tuple[Path, int]:
     return run_dir, lock
 
 
+def check_port(settings: AppSettings) -> None:
+    """Refuse a port that is taken: Granian sets SO_REUSEPORT and would quietly share it with the other process.
+
+    Raises:
+        ServeError: something listens there, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        raise ServeError(f"APP_PORT={settings.port} on APP_HOST={settings.host}: {error.strerror or error}") from None
+
+
 def run(settings: AppSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -69,6 +83,7 @@ def run(settings: AppSettings) -> None:
     except BundleError as error:
         raise ServeError(str(error)) from None
     read_api_key(settings)
+    check_port(settings)
     run_dir, lock = prepare(settings)
     user_key = secrets.token_bytes(32)
     # Before prometheus-client is imported: it looks once, at import. Workers inherit it by fork.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import feedback, health, metrics, predict
+from app.api import feedback, health, metrics, openapi, predict
 from app.api.request import install
 from app.state import ServiceState
 
@@ -14,7 +14,7 @@ def create_app(state: ServiceState) -> Flask:
     app = Flask("app", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = state.settings.max_body_bytes
     app.url_map.strict_slashes = False
-    for module in (predict, feedback, health, metrics):
+    for module in (predict, feedback, health, metrics, openapi):
         app.register_blueprint(module.blueprint(state))
     install(app, state)
     return app

@@ -92,6 +92,7 @@ def install(app: Flask, state: ServiceState) -> None:
     """Put the steps around every request of the app."""
     settings = state.settings
     gate = Gate(settings.threads, settings.queue, settings.queue_seconds)
+    app.extensions["gate"] = gate
     key = read_api_key(settings)
 
     @app.before_request

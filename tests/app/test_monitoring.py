@@ -1,0 +1,229 @@
+"""Windows over processes, active users, drift, estimates, feedback and the switch to live figures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.model import bundle, generated
+from app.model.dataset import Dataset
+from app.model.evaluation import measure as score
+from app.model.reference import output_bin
+from app.monitoring import drift
+from app.monitoring.feedback import FeedbackStore, Prediction
+from app.monitoring.shared import ActiveUsers, Window
+from app.schema import FIELDS
+from app.state import ServiceState
+from tests.app.conftest import GUIDE_REQUEST, Clock, samples
+
+Service = tuple[Flask, ServiceState]
+
+
+def test_a_window_adds_up_what_all_processes_counted_and_forgets(tmp_path: Path, clock: Clock) -> None:
+    """A dead process's file still counts until its slots are too old; a slot is used again after a turn."""
+    window = Window(tmp_path, "errors", 2, 300, 1, clock)
+    window.add([0, 0, 1])
+    shutil.copy(tmp_path / f"errors.{os.getpid()}.window", tmp_path / "errors.1.window")
+    assert window.total().tolist() == [4, 2]
+    clock.now += 299
+    window.add([0])
+    assert window.total().tolist() == [5, 2]
+    clock.now += 1
+    assert window.total().tolist() == [1, 0]
+    clock.now += 3000
+    window.add([1], 0.5)
+    assert window.total().tolist() == [0, 0.5]
+
+
+def test_a_user_of_two_processes_is_one(tmp_path: Path, clock: Clock) -> None:
+    """Distinct over processes, forgotten after five minutes, and nowhere in the file by name."""
+    users = ActiveUsers(tmp_path, b"k" * 32, 300, clock)
+    for name in ("ann", "bob", "ann"):
+        users.seen(name)
+    (path,) = tmp_path.glob("users.*")
+    shutil.copy(path, tmp_path / "users.1.window")
+    assert users.count() == 2
+    assert b"ann" not in path.read_bytes()
+    clock.now += 200
+    users.seen("ann")
+    clock.now += 150
+    assert users.count() == 1
+
+
+def test_ten_thousand_users_are_counted_nearly_exactly(tmp_path: Path, clock: Clock) -> None:
+    """The table is bounded; at 10,000 clients it still knows each."""
+    users = ActiveUsers(tmp_path, b"k" * 32, 300, clock)
+    for number in range(10_000):
+        users.seen(f"user{number}")
+    assert users.count() == 10_000
+
+
+def windows(model: bundle.Bundle, data: Dataset, size: int) -> list[list[drift.Drift]]:
+    """Cut rows into windows and measure each as the service does."""
+    reference, scorer = model.manifest.reference, model.scorer
+    total = reference.bins()
+    fine = [scorer.intervals(row) for row in data.rows.tolist()]
+    probabilities = scorer.probabilities(fine).tolist()
+    out = []
+    for start in range(0, len(fine) - size + 1, size):
+        counts = np.zeros(total + 1)
+        for row in range(start, start + size):
+            np.add.at(counts, [reference.bin_of[place] for place in fine[row]], 1)
+            counts[output_bin(reference, probabilities[row], all_fields=True)] += 1
+        out.append(drift.measure(reference, counts[:total], size))
+    return out
+
+
+@pytest.fixture(scope="module")
+def large() -> bundle.Bundle:
+    """A model of 30,000 generated rows: a reference large enough to be compared with."""
+    import msgspec
+
+    from app.model.reference import build
+    from app.model.scoring import Scorer, compile_trees
+    from app.model.training import CANDIDATES, fit, train
+    from tests.app.conftest import NOW
+
+    small = train(generated.generate(generated.load(), 3000, 1), 1, NOW, lambda _: None)
+    data = generated.generate(generated.load(), 30_000, 2)
+    scorer = Scorer(compile_trees(fit(data.rows, data.labels, CANDIDATES[2], 1)))
+    fresh = generated.generate(generated.load(), 30_000, 3)
+    manifest = msgspec.structs.replace(small.manifest, reference=build(scorer, fresh.rows))
+    return bundle.Bundle(manifest, scorer)
+
+
+def test_unshifted_traffic_fires_in_none_of_200_trials(large: bundle.Bundle) -> None:
+    """With the threshold of the null distribution 200 windows of 500 rows raise at most one alarm."""
+    trials = windows(large, generated.generate(generated.load(), 100_000, 11), 500)
+    assert len(trials) == 200
+    assert sum(any(each.drifted for each in trial) for trial in trials) <= 1
+
+
+def test_shifted_traffic_fires_and_names_the_feature(large: bundle.Bundle) -> None:
+    """Ten years older: age is named; in every window."""
+    data = generated.generate(generated.load(), 5000, 12)
+    data.rows[:, [field.name for field in FIELDS].index("age")] += 10
+    for trial in windows(large, data, 500):
+        assert "age" in [each.feature for each in trial if each.drifted]
+
+
+def test_below_the_minimum_nothing_is_said(large: bundle.Bundle) -> None:
+    """499 samples are no window."""
+    counts = np.zeros(large.manifest.reference.bins())
+    counts[0] = 499
+    found = drift.measure(large.manifest.reference, counts, 500)[0]
+    assert (found.samples, found.psi, found.drifted) == (499, None, False)
+
+
+def test_the_estimate_is_near_the_truth(large: bundle.Bundle) -> None:
+    """Accuracy estimated from confidence alone is within 0.02 of the accuracy by labels."""
+    data = generated.generate(generated.load(), 10_000, 13)
+    probabilities = large.scorer.predict(data.rows.tolist())
+    cells = np.zeros(4)
+    for probability in probabilities.tolist():
+        one, first, other, second = drift.expected_cells(probability)
+        cells[one] += first
+        cells[other] += second
+    assert (cells[0] + cells[3]) / cells.sum() == pytest.approx(score(data.labels, probabilities).accuracy, abs=0.02)
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Any:
+    """A feedback store that keeps 30 days."""
+    kept = FeedbackStore(tmp_path / "feedback.sqlite", 30, 1000, clock, lambda _: None)
+    yield kept
+    kept.close()
+
+
+def test_a_label_is_recorded_once_and_can_be_corrected(store: FeedbackStore, clock: Clock, tmp_path: Path) -> None:
+    """Recorded, unchanged, corrected, unknown; and all of it is there after a restart."""
+    store.remember([Prediction("a", -1, clock.now, "v1", 1), Prediction("b", 0, clock.now, "v1", 0)])
+    clock.now += 60
+    assert store.label("a", -1, 1).status == "recorded"
+    assert store.label("a", -1, 1).status == "unchanged"
+    assert store.label("a", -1, 0).status == "corrected"
+    assert store.label("b", -1, 0).status == "unknown"
+    assert store.label("b", 0, 0).delay == 60
+    store.close()
+    again = FeedbackStore(tmp_path / "feedback.sqlite", 30, 1000, clock, lambda _: None)
+    cells = again.confusion("v1", 7)
+    assert {name: cells[name] for name in ("tn", "fp", "fn", "tp")} == {"tn": 1, "fp": 1, "fn": 0, "tp": 0}
+    assert again.confusion("v2", 7)["tn"] == 0
+    clock.now += 31 * 86_400
+    assert again.label("a", -1, 1).status == "unknown"
+    again.close()
+
+
+def test_feedback_over_http(client: FlaskClient) -> None:
+    """200, again 200, corrected 200, unknown 404; a batch names each; counts by class."""
+    people = {"instances": [GUIDE_REQUEST, {**GUIDE_REQUEST, "duration": 3000}]}
+    single = client.post("/predict", json=GUIDE_REQUEST).get_json()
+    batch = client.post("/predict", json=people).get_json()
+    label = {"request_id": single["request_id"], "actual": 1}
+    assert client.post("/feedback", json=label).get_json()["status"] == "recorded"
+    assert client.post("/feedback", json=label).get_json()["status"] == "unchanged"
+    assert client.post("/feedback", json={**label, "actual": "no"}).get_json()["status"] == "corrected"
+    assert client.post("/feedback", json={"request_id": "nobody", "actual": 1}).status_code == 404
+    assert client.post("/feedback", json={"request_id": batch["request_id"], "actual": 1}).status_code == 404
+    done = client.post(
+        "/feedback",
+        json={
+            "feedback": [
+                {"request_id": batch["request_id"], "instance": 1, "actual": 1},
+                {"request_id": "nobody", "actual": 0},
+            ]
+        },
+    ).get_json()
+    assert [each["status"] for each in done["feedback"]] == ["recorded", "unknown"]
+    found = samples(client.get("/metrics").text)
+    assert sum(value for name, value in found.items() if name.startswith("ml_feedback_total")) == 3
+    assert found["ml_feedback_delay_seconds_count"] == 3
+
+
+@pytest.mark.parametrize("body", [{}, [], {"request_id": "a"}, {"request_id": "a", "actual": 2}, {"feedback": []},
+                                  {"request_id": "a", "actual": True}, {"request_id": 1, "actual": 1},
+                                  {"request_id": "a", "actual": 1, "instance": -1}])  # fmt: skip
+def test_feedback_that_does_not_fit_is_422(client: FlaskClient, body: object) -> None:
+    """Each fault is refused."""
+    assert client.post("/feedback", json=body).status_code == 422
+
+
+def test_the_figures_go_live_at_the_minimum_and_are_the_generators_truth(
+    make: Callable[..., Service], clock: Clock
+) -> None:
+    """With labels of known noise: hold-out until 200 of them, then exactly what the generator knows."""
+    app, state = make(live_minimum=200)
+    client = app.test_client()
+    hold_out = samples(client.get("/metrics").text)["ml_model_accuracy"]
+    chance = np.random.default_rng(1)
+    cells = np.zeros((2, 2))
+    for number in range(210):
+        person = {**GUIDE_REQUEST, "duration": int(chance.integers(50, 3000)), "poutcome": "success"}
+        answer = client.post("/predict", json=person).get_json()
+        actual = answer["prediction"] if chance.random() > 0.1 else 1 - answer["prediction"]
+        cells[answer["prediction"], actual] += 1
+        assert client.post("/feedback", json={"request_id": answer["request_id"], "actual": actual}).status_code == 200
+        if number == 198:
+            clock.now += 5
+            found = samples(client.get("/metrics").text)
+            assert (found["ml_model_accuracy"], found["ml_model_metrics_live"]) == (hold_out, 0)
+    clock.now += 5
+    found = samples(client.get("/metrics").text)
+    assert found["ml_model_metrics_live"] == 1
+    assert found["ml_feedback_labels"] == 210
+    assert cells.sum(axis=1).min() > 10
+    assert found["ml_model_accuracy"] == pytest.approx((cells[0, 0] + cells[1, 1]) / 210)
+    assert found["ml_model_precision"] == pytest.approx(cells[1, 1] / cells[1].sum())
+    assert found["ml_model_recall"] == pytest.approx(cells[1, 1] / cells[:, 1].sum())
+    assert client.get("/status").get_json()["model"]["scores_live"] is True
+    clock.now += 8 * 86_400
+    assert samples(client.get("/metrics").text)["ml_model_metrics_live"] == 0
+    assert state.feedback.last_error is None

@@ -1,0 +1,252 @@
+"""The real processes: start, stop, several workers, SIGKILL, activation under load, Prometheus' own check."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import psutil
+import pytest
+
+from app.model import bundle
+from tests.app.conftest import GUIDE_REQUEST, lines, samples
+from tests.optional import need
+
+
+class Server:
+    """`python -m app serve` on a free port."""
+
+    def __init__(self, model_dir: Path, folder: Path, **settings: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.folder = folder
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("APP_")},
+            "APP_PORT": str(port),
+            "APP_MODEL_DIR": str(model_dir),
+            "APP_LOG_DIR": str(folder / "logs"),
+            "APP_STATE_DIR": str(folder / "state"),
+            **settings,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "app", "serve"], env=self.environment, stderr=subprocess.PIPE
+        )
+        until(lambda: self.process.poll() is not None or self.answers(), "it answers")
+        assert self.process.poll() is None, self.process.stderr.read() if self.process.stderr else ""
+
+    def answers(self) -> bool:
+        """Whether /ready is 200."""
+        try:
+            return httpx.get(f"{self.url}/ready", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def predict(self) -> httpx.Response:
+        """Send the guide's request."""
+        return httpx.post(f"{self.url}/predict", json=GUIDE_REQUEST, timeout=10)
+
+    def metrics(self) -> dict[str, float]:
+        """Scrape."""
+        return samples(httpx.get(f"{self.url}/metrics", timeout=10).text)
+
+    def workers(self) -> list[int]:
+        """Pids of the workers."""
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def stop(self) -> int:
+        """SIGTERM; return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        if self.process.stderr:
+            self.process.stderr.close()
+        return code
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so after {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def serving(model_dir: Path, folder: Path, **settings: str) -> Iterator[Server]:
+    """Serve, and stop whatever happens."""
+    server = Server(model_dir, folder, **settings)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def test_serve_answers_and_ends_with_zero(model_dir: Path, tmp_path: Path) -> None:
+    """Predictions over HTTP; SIGTERM ends it with 0; start and stop are one line each; nothing on stdout."""
+    with serving(model_dir, tmp_path) as server:
+        assert server.predict().status_code == 200
+        assert server.stop() == 0
+    messages = [line["message"] for line in lines(tmp_path / "logs") if line["logger"] == "app.service"]
+    assert sorted(messages) == ["model activated", "service start", "service stop"]
+
+
+def test_counters_never_go_back_when_a_worker_is_killed(model_dir: Path, tmp_path: Path) -> None:
+    """Two workers add up; after SIGKILL of one its counts stay, it is replaced, and users are not counted twice."""
+    with serving(model_dir, tmp_path, APP_WORKERS="2") as server:
+        assert len(server.workers()) == 2
+        for _ in range(40):
+            server.predict()
+        assert server.metrics()["ml_predictions_total"] == 40
+        victim = server.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: victim not in server.workers() and len(server.workers()) == 2, "it was replaced")
+        until(server.answers, "it answers")
+        answered = 0
+        for _ in range(20):
+            with contextlib.suppress(httpx.HTTPError):
+                answered += server.predict().status_code == 200
+        found = server.metrics()
+        assert answered >= 18
+        assert found["ml_predictions_total"] == 40 + answered
+        assert found['http_requests_total{endpoint="/predict",method="POST",status="200"}'] == 40 + answered
+        assert found["ml_active_users"] == 1
+        assert found["ml_prediction_error_rate"] == 0
+        assert server.stop() == 0
+
+
+def test_feedback_is_shared_by_workers_and_survives_a_restart(model_dir: Path, tmp_path: Path) -> None:
+    """Labels for predictions of any worker, also after a restart."""
+    with serving(model_dir, tmp_path, APP_WORKERS="2") as server:
+        ids = [server.predict().json()["request_id"] for _ in range(20)]
+        for request_id in ids[:10]:
+            answer = httpx.post(f"{server.url}/feedback", json={"request_id": request_id, "actual": 0})
+            assert answer.status_code == 200, answer.text
+    with serving(model_dir, tmp_path, APP_WORKERS="2") as server:
+        for request_id in ids[10:]:
+            answer = httpx.post(f"{server.url}/feedback", json={"request_id": request_id, "actual": 0})
+            assert answer.status_code == 200, answer.text
+        until(lambda: server.metrics()["ml_feedback_labels"] == 20, "all labels are seen")
+
+
+def test_a_model_is_activated_without_a_dropped_request(
+    model_dir: Path, tmp_path: Path, trained: bundle.Bundle
+) -> None:
+    """Under steady requests the version changes, every answer is 200, and one line tells it."""
+    first = bundle.load_active(model_dir).manifest.version
+    later = msgspec.structs.replace(trained.manifest, trained_at=dt.datetime(2026, 12, 1, tzinfo=dt.UTC))
+    second = bundle.save(bundle.Bundle(later, trained.scorer), model_dir).version
+    with serving(model_dir, tmp_path, APP_WORKERS="2") as server:
+        answers: list[tuple[int, str]] = []
+        ended = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client() as client:
+                while not ended.is_set():
+                    answer = client.post(f"{server.url}/predict", json=GUIDE_REQUEST, timeout=10)
+                    answers.append((answer.status_code, answer.json().get("model_version", "")))
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        command = [sys.executable, "-P", "-m", "app", "models"]
+        subprocess.run([*command, "activate", second], env=server.environment, check=True, capture_output=True)
+        until(lambda: {version for _, version in answers[-10:]} == {second}, "the second answers")
+        subprocess.run([*command, "rollback"], env=server.environment, check=True, capture_output=True)
+        until(lambda: {version for _, version in answers[-10:]} == {first}, "the first answers again")
+        ended.set()
+        for thread in threads:
+            thread.join()
+        assert {status for status, _ in answers} == {200}
+        assert {version for _, version in answers} == {first, second}
+    told = [line["model_version"] for line in lines(tmp_path / "logs") if line["message"] == "model activated"]
+    assert sorted(told) == sorted([first, second, first])
+
+
+def test_a_killed_parent_takes_its_workers_along(model_dir: Path, tmp_path: Path) -> None:
+    """No worker stays behind on the port."""
+    with serving(model_dir, tmp_path) as server:
+        workers = server.workers()
+        server.process.kill()
+        server.process.wait()
+        if server.process.stderr:
+            server.process.stderr.close()
+        until(lambda: not any(psutil.pid_exists(pid) for pid in workers), "the workers ended")
+
+
+def test_prometheus_has_nothing_to_say(model_dir: Path, tmp_path: Path) -> None:
+    """`promtool check metrics` is clean after traffic of every kind."""
+    promtool = need("promtool", apt="prometheus")
+    with serving(model_dir, tmp_path) as server:
+        request_id = server.predict().json()["request_id"]
+        httpx.post(f"{server.url}/feedback", json={"request_id": request_id, "actual": 1})
+        httpx.post(f"{server.url}/predict", json={})
+        text = httpx.get(f"{server.url}/metrics").content
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def refused(environment: dict[str, str]) -> str:
+    """Serve where it must not start; return what it said."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "app", "serve"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_serve_is_refused_with_words(model_dir: Path, tmp_path: Path) -> None:
+    """A second service in the state folder, a taken port, no model."""
+    with serving(model_dir, tmp_path) as server:
+        assert "another service uses it" in refused(server.environment)
+        other = {**server.environment, "APP_STATE_DIR": str(tmp_path / "other")}
+        assert "APP_PORT" in refused(other)
+        assert "ml-app train" in refused({**other, "APP_MODEL_DIR": str(tmp_path / "none")})
+
+
+def test_train_if_missing_trains_once(tmp_path: Path) -> None:
+    """The first call trains and activates; the second finds the model."""
+    environment = {**os.environ, "APP_MODEL_DIR": str(tmp_path / "models")}
+    command = [sys.executable, "-P", "-m", "app", "train", "--if-missing", "--rows", "2000"]
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "is active" in first.stderr
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "there is a model already" in second.stderr
+    assert len(bundle.versions(tmp_path / "models")) == 1
+
+
+@pytest.mark.bench
+def test_one_row_of_model_time(trained: bundle.Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print the median time to score one row with 300 trees, encoded fields to probability."""
+    from app.model import generated
+    from app.model.scoring import Scorer, compile_trees
+    from app.model.training import CANDIDATES, fit
+
+    data = generated.generate(generated.load(), 20_000, 1)
+    scorer = Scorer(compile_trees(fit(data.rows, data.labels, CANDIDATES[0], 1)))
+    times = []
+    for row in data.rows[:5000].tolist():
+        started = time.perf_counter()
+        scorer.probabilities([scorer.intervals(row)])
+        times.append(time.perf_counter() - started)
+    with capsys.disabled():
+        print(
+            f"\none row, 300 trees: median {1e6 * sorted(times)[2500]:.0f} µs, p99 {1e6 * sorted(times)[4950]:.0f} µs"
+        )
