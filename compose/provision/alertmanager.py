@@ -34,7 +34,6 @@ def configuration(
                 {
                     "receiver": "dead-mans-switch",
                     "matchers": ['alertname="Watchdog"'],
-                    # Not 0: the first flush would come before the alert is in its group, the next a minute later.
                     "group_wait": "1s",
                     "group_interval": "1m",
                     "repeat_interval": "1m",

@@ -67,7 +67,11 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
     urls = [f"http://127.0.0.1:{number}" for number in (port, manager)]
     with (
         running(alertmanager_command(folder, manager), f"{urls[1]}/-/ready", folder / "alertmanager.txt"),
-        running(prometheus_command(folder, port), f"{urls[0]}/-/ready", folder / "prometheus.txt"),
+        running(
+            prometheus_command(folder, port, "--rules.alert.resend-delay=2s"),
+            f"{urls[0]}/-/ready",
+            folder / "prometheus.txt",
+        ),
     ):
         yield Alerting(app, people, watcher, *urls)
     for endpoint in (app, people, watcher):
