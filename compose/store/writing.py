@@ -1,0 +1,406 @@
+"""Documents written and read by id: the actions of a bulk request, each with its own answer."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from compose.store.catalogue import Index, expand_date_name
+from compose.store.document import Prepared, prepare
+from compose.store.engine import Engine
+from compose.store.errors import DocumentError, StoreError, UnsupportedError, WritesBlockedError, illegal_argument
+from compose.store.mapping import Mapping
+from compose.store.table import Operation
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+
+class Action(msgspec.Struct):
+    """One thing to do with one document.
+
+    Attributes:
+        verb: index, create or delete.
+        index: name.
+        id: None where the store is to make one.
+        source: the document as sent; empty where it is deleted.
+        if_seq_no: only if the document's last change has this sequence number.
+    """
+
+    verb: str
+    index: str
+    id: str | None
+    source: bytes = b""
+    if_seq_no: int | None = None
+    require_existing_index: bool = False
+
+
+class _Meta(msgspec.Struct, forbid_unknown_fields=True):
+    _index: str | None = None
+    _id: str | int | None = None
+    _type: str | None = None
+    routing: str | None = None
+    if_seq_no: int | None = None
+    if_primary_term: int | None = None
+    require_alias: bool = False
+    version: int | None = None
+    version_type: str | None = None
+    pipeline: str | None = None
+    dynamic_templates: dict[str, str] | None = None
+    retry_on_conflict: int | None = None
+    list_executed_pipelines: bool | None = None
+    op_type: str | None = None
+
+
+class _Head(msgspec.Struct, forbid_unknown_fields=True):
+    index: _Meta | None = None
+    create: _Meta | None = None
+    delete: _Meta | None = None
+    update: _Meta | None = None
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
+    """Read a bulk body.
+
+    Arguments:
+        body: newline-delimited JSON.
+        default_index: of actions that name none.
+
+    Raises:
+        StoreError: the body is malformed; nothing of it is done.
+    """
+    if not body.strip():
+        raise StoreError(400, "parse_exception", "request body is required")
+    if not body.endswith(b"\n"):
+        raise illegal_argument("The bulk request must be terminated by a newline [\\n]")
+    lines = body.split(b"\n")
+    lines.pop()
+    position, count = 0, len(lines)
+    while position < count:
+        head_line = lines[position].rstrip(b"\r")
+        position += 1
+        if not head_line.strip():
+            continue
+        verb, meta = _read_head(head_line, position)
+        index = meta._index or default_index
+        if meta._index == "":
+            index = ""
+        name = str(meta._id) if meta._id is not None else None
+        if verb == "delete":
+            yield Action(verb, index or "", name, b"", meta.if_seq_no)
+            continue
+        if position >= count:
+            raise illegal_argument("The bulk request must be terminated by a newline [\\n]")
+        source = lines[position].rstrip(b"\r")
+        position += 1
+        if meta.op_type == "create" and verb == "index":
+            verb = "create"
+        yield Action(verb, index or "", name, source, meta.if_seq_no, meta.require_alias)
+
+
+def _read_head(line: bytes, number: int) -> tuple[str, _Meta]:
+    try:
+        head = _decode_head(line)
+    except msgspec.ValidationError as error:
+        raise _bad_head(line, number, str(error)) from None
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            400, "x_content_parse_exception", f"[{number}:1] Malformed action/metadata line [{number}]: {error}"
+        ) from None
+    for verb in ("create", "index", "delete", "update"):
+        meta: _Meta | None = getattr(head, verb)
+        if meta is not None:
+            if verb == "update":
+                raise UnsupportedError("the bulk action [update]")
+            for parameter in ("version", "version_type", "pipeline", "dynamic_templates"):
+                if getattr(meta, parameter) not in (None, "_none"):
+                    raise UnsupportedError(f"[{parameter}] in a bulk action")
+            return verb, meta
+    raise illegal_argument(
+        f"Malformed action/metadata line [{number}], expected FIELD_NAME but found [END_OBJECT]"
+    )
+
+
+def _bad_head(line: bytes, number: int, problem: str) -> StoreError:
+    try:
+        value = _decode(line)
+    except msgspec.DecodeError:
+        value = None
+    if isinstance(value, dict) and value:
+        name, meta = next(iter(value.items()))
+        if name not in ("index", "create", "delete", "update"):
+            return illegal_argument(
+                f"Malformed action/metadata line [{number}], expected field [create], [delete], [index] or [update] "
+                f"but found [{name}]"
+            )
+        if not isinstance(meta, dict):
+            return illegal_argument(
+                f"Malformed action/metadata line [{number}], expected START_OBJECT but found [VALUE_STRING]"
+            )
+        unknown = sorted(meta.keys() - set(_Meta.__struct_fields__))
+        if unknown:
+            return illegal_argument(
+                f"Action/metadata line [{number}] contains an unknown parameter [{unknown[0]}]"
+            )
+        return illegal_argument(f"Malformed action/metadata line [{number}]: {problem}")
+    return illegal_argument(
+        f"Malformed action/metadata line [{number}], expected START_OBJECT but found [VALUE_STRING]"
+    )
+
+
+_id_lock = threading.Lock()
+_id_last = 0
+
+
+def new_id() -> str:
+    """Return an id of 20 characters that rises with time, as Elasticsearch's own do."""
+    global _id_last
+    with _id_lock:
+        _id_last = max(_id_last + 1, time.time_ns())
+        stamp = _id_last
+    return base64.urlsafe_b64encode(stamp.to_bytes(8, "big") + os.urandom(7)).decode()
+
+
+class Writer:
+    """Applies actions to an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def apply(self, actions: list[Action], *, refresh: bool = False) -> list[tuple[str, dict[str, Any]]]:
+        """Do actions in their order; return when those that were taken are durable, and visible if asked.
+
+        Returns:
+            For each, its verb and its answer: the result with `status`, or `error` with `status`.
+        """
+        engine = self.engine
+        try:
+            engine.check_writable()
+        except WritesBlockedError as blocked:
+            return [(action.verb, _refusal(action, action.id, blocked)) for action in actions]
+        with engine.lock:
+            before = engine.sequence
+            run = _Run(engine, refresh)
+            answers = run.all(actions)
+            position = engine.translog.position
+            if run.operations or run.changes:
+                try:
+                    # Values of the catalogue come first: replay needs the mapping before the document.
+                    position = engine.commit(run.lines(), run.operations, run.changes, [])
+                except WritesBlockedError as blocked:
+                    engine.sequence = before
+                    return [(action.verb, _refusal(action, action.id, blocked)) for action in actions]
+        # A 409 waits as well: the first copy may be in a batch whose fsync is still to come.
+        engine.durable(position)
+        if refresh:
+            engine.refresh()
+        return answers
+
+    def read(self, index: Index, ids: list[str]) -> dict[str, tuple[int, int, bytes]]:
+        """Return id → (version, sequence number, source) of documents that are there, loaded or not."""
+        engine, found, missing = self.engine, {}, []
+        with engine.lock:
+            for name in ids:
+                operation = engine.pending.get((index.number, name))
+                if operation is None:
+                    missing.append(name)
+                elif operation.source is not None:
+                    found[name] = (operation.version, operation.sequence, operation.source)
+            if missing:
+                for name, row in engine.table.sources(index.number, missing).items():
+                    found[name] = (row[0], row[1], row[2].encode())
+        return found
+
+
+class _Run:
+    """One request's actions while they are planned, under the engine's lock."""
+
+    def __init__(self, engine: Engine, refresh: bool) -> None:
+        self.engine = engine
+        self.refresh = refresh
+        self.operations: list[Operation] = []
+        self.document_lines: list[bytes] = []
+        self.changes: dict[str, Any] = {}
+        self.indices: dict[str, Index] = {}
+        self.mappings: dict[str, Mapping] = {}
+        self.versions: dict[tuple[int, str], tuple[int, int]] = {}
+
+    def lines(self) -> list[bytes]:
+        """Return the batch as lines of the translog."""
+        # The numbers of catalogue lines are the last ones, their place is first: replay goes by place.
+        return [self.engine.value_line(key, value) for key, value in self.changes.items()] + self.document_lines
+
+    def all(self, actions: list[Action]) -> list[tuple[str, dict[str, Any]]]:
+        """Plan every action."""
+        self._look_up(actions)
+        answers = []
+        for action in actions:
+            try:
+                answer = self._one(action)
+            except StoreError as error:
+                answer = _refusal(action, action.id, error)
+            answers.append((action.verb, answer))
+        return answers
+
+    def _look_up(self, actions: list[Action]) -> None:
+        wanted: dict[int, list[str]] = {}
+        pending = self.engine.pending
+        for action in actions:
+            index = self.engine.indices.get(action.index)
+            if index is not None and action.id is not None and (index.number, action.id) not in pending:
+                wanted.setdefault(index.number, []).append(action.id)
+        for number, ids in wanted.items():
+            for name, version in self.engine.table.versions(number, ids).items():
+                self.versions[number, name] = version
+
+    def _index(self, name: str, action: Action) -> Index:
+        index = self.indices.get(name)
+        if index is not None:
+            return index
+        if not name:
+            raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: index is missing;")
+        full = expand_date_name(name, self.engine.clock())
+        found = self.engine.indices.get(full)
+        if found is None:
+            if action.require_existing_index:
+                raise StoreError(
+                    404, "index_not_found_exception", f"no such index [{full}] and [require_alias] request flag is "
+                    f"[true] and [{full}] is not an alias", index=full, index_uuid="_na_",
+                )  # fmt: skip
+            found = self.engine.plan_index(full)
+            taken = int(self.changes.get("next/number", 0))
+            found.number = max(found.number, taken)
+            self.changes[f"index/{full}"] = found.value()
+            self.changes["next/number"] = found.number + 1
+        found.check_write()
+        self.indices[name] = self.indices[full] = found
+        return found
+
+    def _one(self, action: Action) -> dict[str, Any]:
+        engine = self.engine
+        if action.id is not None and len(action.id.encode()) > 512:
+            raise illegal_argument(
+                f"id [{action.id}] is too long, must be no longer than 512 bytes but was: {len(action.id.encode())}"
+            )
+        if action.id == "":
+            raise illegal_argument("if _id is specified it must not be empty")
+        if action.verb == "delete" and action.id is None:
+            raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: id is missing;")
+        if action.verb == "delete" and action.index not in engine.indices and action.index not in self.indices:
+            raise _missing_index(action.index)
+        index = self._index(action.index, action)
+        name = action.id if action.id is not None else new_id()
+        key = (index.number, name)
+        known = self._known(key) if action.id is not None else None
+        if action.if_seq_no is not None and (known is None or known[1] != action.if_seq_no):
+            current = f"current document has seqNo [{known[1]}] and primary term [1]" if known else "but no document was found"
+            raise _conflict(
+                index, f"[{name}]: version conflict, required seqNo [{action.if_seq_no}], primary term [1]. {current}"
+            )
+        if action.verb == "delete":
+            return self._delete(index, name, known)
+        if action.verb == "create" and known is not None:
+            raise _conflict(index, f"[{name}]: version conflict, document already exists (current version [{known[0]}])")
+        prepared = self._prepare(index, name, action.source)
+        sequence = engine.next_sequence()
+        version = known[0] + 1 if known else 1
+        source = action.source if b"\n" not in action.source else action.source.replace(b"\n", b" ")
+        self.document_lines.append(
+            b'{"n":%d,"x":%d,"d":%s,"v":%d%s,"s":%s}\n'
+            % (sequence, index.number, _encode(name), version, b',"r":true' if known else b"", source)
+        )
+        self.operations.append(
+            Operation(
+                sequence, index.number, name, version, known is not None, source,
+                prepared.values, prepared.lists, prepared.ignored,
+            )
+        )  # fmt: skip
+        self.versions[key] = (version, sequence)
+        return self._done(index, name, version, sequence, "updated" if known else "created", 200 if known else 201)
+
+    def _known(self, key: tuple[int, str]) -> tuple[int, int] | None:
+        known = self.versions.get(key)
+        if known is None:
+            operation = self.engine.pending.get(key)
+            if operation is not None and operation.source is not None:
+                return operation.version, operation.sequence
+            return None
+        return known if known[0] > 0 else None
+
+    def _delete(self, index: Index, name: str, known: tuple[int, int] | None) -> dict[str, Any]:
+        sequence = self.engine.next_sequence()
+        if known is None:
+            return self._done(index, name, 1, sequence, "not_found", 404)
+        version = known[0] + 1
+        self.document_lines.append(
+            b'{"n":%d,"x":%d,"d":%s,"v":%d,"r":true}\n' % (sequence, index.number, _encode(name), version)
+        )
+        self.operations.append(Operation(sequence, index.number, name, version, True, None, {}, {}, []))
+        self.versions[index.number, name] = (0, sequence)
+        return self._done(index, name, version, sequence, "deleted", 200)
+
+    def _prepare(self, index: Index, name: str, source: bytes) -> Prepared:
+        try:
+            document = _decode(source)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise DocumentError(
+                f"failed to parse document with id '{name}': {error}",
+                cause={"type": "x_content_parse_exception", "reason": str(error)},
+            ) from None
+        if document.__class__ is not dict:
+            raise DocumentError(f"failed to parse document with id '{name}': it must be an object")
+        mapping = self.mappings.get(index.name, index.mapping)
+        prepared = prepare(document, mapping)
+        if not prepared.added:
+            return prepared
+        while prepared.added:
+            try:
+                mapping = mapping.extended(prepared.added)
+            except StoreError as error:
+                raise DocumentError(error.reason) from error
+            prepared = prepare(document, mapping)
+        # Only now: a document that does not fit leaves no mapping behind.
+        self.mappings[index.name] = mapping
+        self.changes[f"index/{index.name}"] = {**index.value(), "mapping": mapping.source}
+        return prepared
+
+    def _done(self, index: Index, name: str, version: int, sequence: int, result: str, status: int) -> dict[str, Any]:
+        answer = {
+            "_index": index.name,
+            "_id": name,
+            "_version": version,
+            "result": result,
+            "_shards": {"total": index.copies(), "successful": 1, "failed": 0},
+            "_seq_no": sequence,
+            "_primary_term": 1,
+            "status": status,
+        }
+        if self.refresh:
+            answer["forced_refresh"] = True
+        return answer
+
+
+def _conflict(index: Index, reason: str) -> StoreError:
+    return StoreError(
+        409, "version_conflict_engine_exception", reason, index_uuid=index.uuid, shard="0", index=index.name
+    )
+
+
+def _missing_index(name: str) -> StoreError:
+    return StoreError(
+        404, "index_not_found_exception", f"no such index [{name}]", index=name, index_uuid="_na_",
+        **{"resource.type": "index_or_alias", "resource.id": name},
+    )  # fmt: skip
+
+
+def _refusal(action: Action, name: str | None, error: StoreError) -> dict[str, Any]:
+    return {"_index": action.index, "_id": name, "status": error.status, "error": error.item()}
