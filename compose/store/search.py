@@ -1,0 +1,293 @@
+"""Searches: a request's body read, run as SQL in one transaction, shaped as Elasticsearch's reply."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+import time
+from typing import Any
+
+import duckdb
+import msgspec
+import numpy as np
+
+from compose.store.aggregations import aggregate
+from compose.store.catalogue import Index
+from compose.store.engine import Engine
+from compose.store.errors import StoreError, UnsupportedError, illegal_argument
+from compose.store.query import All, parse
+from compose.store.sql import Condition, Fields, all_of, compile_query
+
+MAX_WINDOW = 10_000  # index.max_result_window
+_BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",
+         "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile"}  # fmt: skip
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """One key of an order: SQL expression (None: in order of arrival), direction, where missing values go, how shown."""
+
+    expression: str | None
+    descending: bool
+    missing_first: bool
+    kind: str
+
+
+def search(engine: Engine, indices: list[Index], body: dict[str, Any], before: Condition | None = None) -> dict[str, Any]:
+    """Answer a search.
+
+    Arguments:
+        engine: the store.
+        indices: what to search.
+        body: as sent.
+        before: a further condition.
+
+    Raises:
+        StoreError: the request is not valid, not supported, or took too long.
+    """
+    started = time.monotonic()
+    for key in body:
+        if key not in _BODY:
+            raise UnsupportedError(f"[{key}] in a search")
+    for key in ("explain", "profile", "min_score"):
+        if body.get(key):
+            raise UnsupportedError(f"[{key}] in a search")
+    size, start = _whole(body, "size", 10), _whole(body, "from", 0)
+    if start + size > MAX_WINDOW:
+        raise illegal_argument(
+            f"Result window is too large, from + size must be less than or equal to: [{MAX_WINDOW}] but was "
+            f"[{start + size}]. See the scroll api for a more efficient way to request large data sets. This limit can be "
+            "set by changing the [index.max_result_window] index level setting."
+        )
+    fields = Fields(indices, engine.table.columns, engine.clock())
+    condition = all_of([in_indices(indices), compile_query(parse(body["query"]) if body.get("query") else All(), fields)])
+    if before is not None:
+        condition = all_of([condition, before])
+    order = read_sort(body.get("sort"), fields) if indices else []
+    if body.get("search_after") is not None and start > 0:
+        raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: `from` parameter must be set to 0 when `search_after` is used;")
+    names = {index.number: index.name for index in indices}
+    cursor = engine.table.cursor()
+    timer = threading.Timer(engine.settings.request_seconds, cursor.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        cursor.execute("BEGIN")
+        try:
+            total = _total(cursor, condition, body.get("track_total_hits", MAX_WINDOW))
+            after = _after(body["search_after"], order) if body.get("search_after") is not None else None
+            hits = _hits(cursor, all_of([condition, after]) if after else condition, order, start, size, names, body)
+            aggregations = body.get("aggs", body.get("aggregations"))
+            computed = aggregate(aggregations, condition, fields, cursor) if aggregations else None
+        finally:
+            cursor.execute("ROLLBACK")
+    except duckdb.InterruptException:
+        raise StoreError(
+            503, "search_timeout_exception", f"the search took longer than {engine.settings.request_seconds} s"
+        ) from None
+    finally:
+        timer.cancel()
+    shards = len(indices)
+    shown: dict[str, Any] = {"max_score": 1.0 if hits and not order else None, "hits": hits}
+    if total is not None:
+        shown = {"total": total, **shown}
+    result: dict[str, Any] = {
+        "took": int((time.monotonic() - started) * 1000),
+        "timed_out": False,
+        "_shards": {"total": shards, "successful": shards, "skipped": 0, "failed": 0},
+        "hits": shown,
+    }
+    if computed is not None:
+        result["aggregations"] = computed
+    return result
+
+
+def count(engine: Engine, indices: list[Index], query: Any) -> int:
+    """Return how many documents a query finds."""
+    fields = Fields(indices, engine.table.columns, engine.clock())
+    condition = all_of([in_indices(indices), compile_query(parse(query) if query else All(), fields)])
+    row = engine.table.cursor().execute(f"SELECT count(*) FROM documents WHERE {condition[0]}", condition[1]).fetchone()  # noqa: S608 - see sql
+    return int(row[0]) if row else 0
+
+
+def in_indices(indices: list[Index]) -> Condition:
+    """Return the condition that a document is in one of the indices."""
+    if not indices:
+        return "false", []
+    numbers = ", ".join(str(int(index.number)) for index in indices)
+    return f"(number IN ({numbers}))", []
+
+
+def _whole(body: dict[str, Any], name: str, default: int) -> int:
+    value = body.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise illegal_argument(f"[{name}] parameter cannot be negative, found [{value}]")
+    return value
+
+
+def read_sort(body: Any, fields: Fields) -> list[Sort]:
+    """Read an order; empty where it is by score alone.
+
+    Raises:
+        StoreError: a field has no order, or is not there.
+    """
+    found = []
+    for entry in body if isinstance(body, list) else [body] if body is not None else []:
+        name, options = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+        options = {"order": options} if isinstance(options, str) else options
+        for key in options:
+            if key not in ("order", "missing", "unmapped_type", "format", "numeric_type"):
+                raise UnsupportedError(f"[{key}] in a sort")
+        if options.get("missing", "_last") not in ("_last", "_first") or "format" in options or "numeric_type" in options:
+            raise UnsupportedError("[missing] with a value, [format] and [numeric_type] in a sort")
+        descending = str(options.get("order", "desc" if name == "_score" else "asc")).lower() == "desc"
+        if name == "_score":
+            continue
+        if name in ("_doc", "_shard_doc"):
+            found.append(Sort("sequence", descending, False, "long"))
+            continue
+        fitting = fields.named(name)
+        if not fitting:
+            if "unmapped_type" in options:
+                found.append(Sort("NULL::BIGINT", descending, options.get("missing") == "_first", "long"))
+                continue
+            raise StoreError(
+                400, "query_shard_exception", f"No mapping found for [{name}] in order to sort on",
+                index=fields.indices[0].name, index_uuid=fields.indices[0].uuid,
+            )  # fmt: skip
+        if fitting[0].kind == "text":
+            raise illegal_argument(
+                f"Fielddata is disabled on [{name}] in [{fields.indices[0].name}]. Text fields are not optimised for "
+                "operations that require per-document field data like aggregations and sorting, so these operations are "
+                "disabled by default. Please use a keyword field instead."
+            )
+        if len(fitting) > 1:
+            raise UnsupportedError(f"sorting by [{name}], which has several types in these indices,")
+        field = fitting[0]
+        expression = fields.columns.single.get(field.key)
+        many = fields.columns.many.get(field.key)
+        if many:
+            pick = "list_max" if descending else "list_min"
+            expression = f"coalesce({expression or 'NULL'}, {pick}({many}))"
+        found.append(Sort(expression or "NULL::BIGINT", descending, options.get("missing") == "_first", field.kind))
+    return found
+
+
+def _after(values: Any, order: list[Sort]) -> Condition:
+    if not isinstance(values, list) or len(values) != len(order) or not order:
+        raise illegal_argument(
+            f"search_after has {len(values) if isinstance(values, list) else 0} value(s) but sort has {len(order)}."
+        )
+    branches, parameters, same, same_values = [], [], "", []
+    for key, value in zip(order, values, strict=True):
+        text = key.expression
+        absent = value is None or str(value) in ("9223372036854775807", "-9223372036854775808", "Infinity", "-Infinity")
+        if absent:
+            beyond, beyond_values = (f"{text} IS NOT NULL" if key.missing_first else "false"), []
+            equal, equal_values = f"{text} IS NULL", []
+        else:
+            sign = "<" if key.descending else ">"
+            cast = "CAST(? AS FLOAT)" if key.kind == "float" else "?"
+            beyond, beyond_values = f"({text} {sign} {cast}{'' if key.missing_first else f' OR {text} IS NULL'})", [value]
+            equal, equal_values = f"{text} = {cast}", [value]
+        branches.append(f"({same}{beyond})")
+        parameters += [*same_values, *beyond_values]
+        same, same_values = f"{same}{equal} AND ", [*same_values, *equal_values]
+    return "(" + " OR ".join(branches) + ")", parameters
+
+
+def _total(cursor: Any, condition: Condition, tracked: Any) -> dict[str, Any] | None:
+    if tracked is False:
+        return None
+    text, values = condition
+    if tracked is True:
+        value = cursor.execute(f"SELECT count(*) FROM documents WHERE {text}", values).fetchone()[0]  # noqa: S608 - see sql
+        return {"value": value, "relation": "eq"}
+    limit = int(tracked)
+    value = cursor.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM documents WHERE {text} LIMIT {limit + 1})", values  # noqa: S608 - see sql
+    ).fetchone()[0]
+    return {"value": min(value, limit), "relation": "gte" if value > limit else "eq"}
+
+
+def _hits(
+    cursor: Any, condition: Condition, order: list[Sort], start: int, size: int, names: dict[int, str], body: dict[str, Any]
+) -> list[dict[str, Any]]:
+    if size == 0 or not names:
+        return []
+    keys = [str(key.expression) for key in order]
+    directions = [
+        f"{key.expression} {'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.missing_first else 'LAST'}"
+        for key in order
+    ]
+    rows = cursor.execute(
+        f"SELECT {', '.join(['number', 'id', 'version', 'sequence', 'ignored', 'source', *keys])} FROM documents "  # noqa: S608 - see sql
+        f"WHERE {condition[0]} ORDER BY {', '.join([*directions, 'sequence'])} LIMIT {size} OFFSET {start}",
+        condition[1],
+    ).fetchall()
+    chosen = body.get("_source", True)
+    hits = []
+    for row in rows:
+        hit: dict[str, Any] = {"_index": names[row[0]], "_id": row[1]}
+        if body.get("version"):
+            hit["_version"] = row[2]
+        if body.get("seq_no_primary_term"):
+            hit |= {"_seq_no": row[3], "_primary_term": 1}
+        hit["_score"] = None if order else 1.0
+        if row[4]:
+            hit["_ignored"] = sorted(set(msgspec.json.decode(row[4])))
+        source = filtered(row[5].encode(), chosen)
+        if source is not None:
+            hit["_source"] = source
+        if order:
+            hit["sort"] = [_shown(key, value) for key, value in zip(order, row[6:], strict=True)]
+        hits.append(hit)
+    return hits
+
+
+def _shown(key: Sort, value: Any) -> Any:
+    if value is None:
+        high = key.descending == key.missing_first
+        if key.kind in ("long", "date", "boolean"):
+            return 2**63 - 1 if high else -(2**63)
+        if key.kind in ("float", "double"):
+            return "Infinity" if high else "-Infinity"
+        return None
+    if key.kind == "float":
+        return float(str(np.float32(value)))
+    return int(value) if key.kind == "boolean" else value
+
+
+def filtered(source: bytes, chosen: Any) -> Any:
+    """Return the part of a source that `_source` asks for; None where it asks for none."""
+    if chosen is True:
+        return msgspec.Raw(source)
+    if chosen is False:
+        return None
+    if isinstance(chosen, str):
+        chosen = [chosen]
+    if isinstance(chosen, list):
+        chosen = {"includes": chosen}
+    wanted = chosen.get("includes", chosen.get("include", []))
+    unwanted = chosen.get("excludes", chosen.get("exclude", []))
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    unwanted = [unwanted] if isinstance(unwanted, str) else unwanted
+    return _part(msgspec.json.decode(source), "", wanted, unwanted)
+
+
+def _part(value: dict[str, Any], prefix: str, wanted: list[str], unwanted: list[str]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, item in value.items():
+        path = prefix + name
+
+        def fits(patterns: list[str], path: str = path) -> bool:
+            return any(fnmatch.fnmatchcase(path, pattern) or path.startswith(pattern + ".") for pattern in patterns)
+
+        if fits(unwanted):
+            continue
+        if isinstance(item, dict):
+            inner = _part(item, path + ".", [] if fits(wanted) else wanted, unwanted)
+            if inner or not wanted or fits(wanted):
+                kept[name] = inner
+        elif not wanted or fits(wanted):
+            kept[name] = item
+    return kept
