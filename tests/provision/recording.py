@@ -33,15 +33,15 @@ def openmetrics() -> str:
         for _ in range(8):
             failed += _request(metrics, chance, failing=10 <= minute < 14 and chance.random() < 0.3)
         for name, labels, value in (*_exposed(metrics.registry), *_made_up(minute, failed / 8, at)):
-            key = name, tuple(sorted({"instance": "a", **labels}.items()))
-            series.setdefault(key, []).append((at, value))
+            identity = name, tuple(sorted({"instance": "a", **labels}.items()))
+            series.setdefault(identity, []).append((at, value))
     lines = []
     last = ""
-    for (name, labels), samples in sorted(series.items()):
+    for (name, pairs), samples in sorted(series.items()):
         if name != last:
             lines.append(f"# TYPE {name} unknown")
             last = name
-        text = ",".join(f'{key}="{value}"' for key, value in labels)
+        text = ",".join(f'{key}="{value}"' for key, value in pairs)
         lines += [f"{name}{{{text}}} {value} {at}" for at, value in samples]
     return "\n".join([*lines, "# EOF", ""])
 
