@@ -1,0 +1,96 @@
+"""`python -m compose.store`: runs the embedded store in the foreground until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+import sys
+import threading
+
+import duckdb
+from pythonjsonlogger.json import JsonFormatter
+
+from compose.store.engine import Engine
+from compose.store.errors import StoreError
+from compose.store.lifecycle import to_delete
+from compose.store.settings import SettingsError, StoreSettings, read_settings
+
+log = logging.getLogger("compose.store")
+
+
+def main() -> int:
+    """Run the store; return the exit code."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    try:
+        settings, ignored = read_settings()
+    except SettingsError as error:
+        log.error(str(error))  # noqa: TRY400 - the sentence is all there is to say
+        return 2
+    for name in ignored:
+        log.info("ignored a Kubernetes service-link variable", extra={"variable": name})
+    settings.dir.mkdir(parents=True, exist_ok=True)
+    with (settings.dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            log.error(f"{settings.dir} is in use by another store; stop that one or set STORE_DIR")  # noqa: G004, TRY400
+            return 1
+        return _run(settings)
+
+
+def _run(settings: StoreSettings) -> int:
+    from compose.store.rest.server import serve
+
+    try:
+        _check_port(settings)
+        engine = Engine(settings)
+    except (OSError, duckdb.Error) as error:
+        log.error(f"the store cannot start: {error}")  # noqa: G004, TRY400
+        return 1
+    if "cluster/uuid" not in engine.values:
+        from compose.store.writing import new_id
+
+        engine.put({"cluster/uuid": new_id()})
+    stopped = threading.Event()
+    runner = threading.Thread(target=_lifecycle, args=(engine, stopped), name="lifecycle", daemon=True)
+    runner.start()
+    try:
+        asyncio.run(serve(engine))
+    finally:
+        stopped.set()
+        runner.join()
+        engine.stop()
+    log.info("stopped")
+    return 0
+
+
+def _lifecycle(engine: Engine, stopped: threading.Event) -> None:
+    while not stopped.wait(engine.settings.lifecycle_seconds):
+        try:
+            with engine.lock:
+                old = to_delete(list(engine.indices.values()), engine.group("policy"), engine.clock())
+                engine.delete_indices(old)
+            for index in old:
+                log.info("deleted an index by its lifecycle policy", extra={"index": index.name})
+        except StoreError as error:
+            engine.last_error = f"lifecycle: {error}"
+            log.warning("lifecycle policies could not be applied", extra={"reason": str(error)})
+
+
+def _check_port(settings: StoreSettings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise OSError(f"{settings.host}:{settings.port}: {os.strerror(error.errno or 0)}; set STORE_PORT") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""One request and its reply, as the handlers see them."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from compose.store.errors import StoreError, illegal_argument
+
+_COMMON = {"pretty", "human", "error_trace", "filter_path", "timeout", "master_timeout", "wait_for_active_shards",
+           "ignore_unavailable", "allow_no_indices", "expand_wildcards", "format", "preference", "local",
+           "rest_total_hits_as_int", "typed_keys", "batched_reduce_size", "pre_filter_shard_size", "request_cache",
+           "ccs_minimize_roundtrips", "max_concurrent_shard_requests", "search_type", "routing"}  # fmt: skip
+
+
+class Request(msgspec.Struct):
+    """A request: method, parts of the path, parameters of the query string, body."""
+
+    method: str
+    path: str
+    parameters: dict[str, str]
+    body: bytes
+    variables: dict[str, str] = {}
+
+    def json(self, *, required: bool = False) -> dict[str, Any]:
+        """Return the body as an object; empty where there is none.
+
+        Raises:
+            StoreError: it is no JSON object.
+        """
+        if not self.body.strip():
+            if required:
+                raise StoreError(400, "parse_exception", "request body is required")
+            return {}
+        try:
+            value = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise StoreError(400, "x_content_parse_exception", f"the body is no valid JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise StoreError(400, "parsing_exception", "Expected [START_OBJECT] in the body")
+        return value
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Return a parameter that is true or false; `?name` alone is true."""
+        value = self.parameters.get(name)
+        if value is None:
+            return default
+        if value not in ("", "true", "false"):
+            raise illegal_argument(f"Failed to parse value [{value}] as only [true] or [false] are allowed.")
+        return value != "false"
+
+    def whole(self, name: str) -> int | None:
+        """Return a parameter that is a whole number."""
+        value = self.parameters.get(name)
+        try:
+            return None if value is None else int(value)
+        except ValueError:
+            raise illegal_argument(f"Failed to parse int parameter [{name}] with value [{value}]") from None
+
+    def allow(self, *names: str) -> None:
+        """Refuse parameters that are not known here.
+
+        Raises:
+            StoreError: naming the parameter.
+        """
+        for name in self.parameters:
+            if name not in _COMMON and name not in names:
+                raise illegal_argument(
+                    f"request [{self.path}] contains unrecognized parameter: [{name}], or one that the embedded store "
+                    "does not support"
+                )
+
+
+class Reply(msgspec.Struct):
+    """What goes back: status and a JSON value, or a text."""
+
+    value: Any = None
+    status: int = 200
+    text: str | None = None
+
+
+def read_parameters(text: str) -> dict[str, str]:
+    """Return the parameters of a query string."""
+    found = {}
+    for part in text.split("&") if text else []:
+        name, _, value = part.partition("=")
+        if name:
+            found[unquote_plus(name)] = unquote_plus(value)
+    return found
