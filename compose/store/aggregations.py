@@ -51,7 +51,7 @@ def _one(name: str, definition: Any, condition: Condition, fields: Fields, curso
         raise parsing(f"Missing definition for aggregation [{name}]" if not kinds else
                       f"Found two aggregation type definitions in [{name}]: [{kinds[0]}] and [{kinds[1]}]", line=1, col=1)  # fmt: skip
     kind, options = kinds[0], definition[kinds[0]]
-    below = definition.get("aggs", definition.get("aggregations", {}))
+    below: dict[str, Any] = definition.get("aggs") or definition.get("aggregations") or {}
     if kind in _METRICS:
         result = _metric(kind, options, condition, fields, cursor)
     elif kind in ("filter", "missing"):
@@ -120,7 +120,7 @@ def _metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fi
     _known(kind, options, {"field"} | ({"percents", "keyed"} if kind == "percentiles" else set())
            | ({"precision_threshold"} if kind == "cardinality" else set()))  # fmt: skip
     found = _field(kind, options, fields)
-    if found is not None and found[0].kind in ("keyword",) and kind not in ("value_count", "cardinality"):
+    if found is not None and found[0].kind == "keyword" and kind not in ("value_count", "cardinality"):
         raise illegal_argument(
             f"Field [{found[0].path}] of type [{found[0].type}] is not supported for aggregation [{kind}]"
         )
@@ -137,10 +137,14 @@ def _metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fi
         percents = [float(percent) for percent in options.get("percents", _PERCENTS)]
         if any(not 0 <= percent <= 100 for percent in percents):
             raise illegal_argument("percent must be in [0,100]")
-        answers = ask(", ".join(f"quantile_cont({value}, {percent / 100!r})" for percent in percents)) if percents else ()
+        answers = (
+            ask(", ".join(f"quantile_cont({value}, {percent / 100!r})" for percent in percents)) if percents else ()
+        )
         if options.get("keyed", True):
             return {"values": {str(percent): answer for percent, answer in zip(percents, answers, strict=True)}}
-        return {"values": [{"key": percent, "value": answer} for percent, answer in zip(percents, answers, strict=True)]}
+        return {
+            "values": [{"key": percent, "value": answer} for percent, answer in zip(percents, answers, strict=True)]
+        }
     count, low, high, mean, total = ask(f"count({value}), min({value}), max({value}), avg({value}), sum({value})")
     total = total or 0.0
     if kind == "stats":
@@ -203,13 +207,19 @@ def _terms(
 def _date_histogram(
     options: dict[str, Any], below: dict[str, Any], condition: Condition, fields: Fields, cursor: Any
 ) -> dict[str, Any]:
-    _known("date_histogram", options, {"field", "fixed_interval", "calendar_interval", "time_zone", "min_doc_count", "format", "keyed", "order"})
+    _known(
+        "date_histogram",
+        options,
+        {"field", "fixed_interval", "calendar_interval", "time_zone", "min_doc_count", "format", "keyed", "order"},
+    )
     if options.get("keyed") or options.get("order", {"_key": "asc"}) != {"_key": "asc"}:
         raise UnsupportedError("[keyed] and [order] of the aggregation [date_histogram]")
     zone = zone_of(options.get("time_zone", "UTC"))
     fixed, calendar = options.get("fixed_interval"), options.get("calendar_interval")
     if (fixed is None) == (calendar is None):
-        raise illegal_argument("Invalid interval specified, must be non-null and exactly one of fixed_interval and calendar_interval")
+        raise illegal_argument(
+            "Invalid interval specified, must be non-null and exactly one of fixed_interval and calendar_interval"
+        )
     if calendar is not None and calendar not in _CALENDAR:
         raise illegal_argument(f"The supplied interval [{calendar}] could not be parsed as a calendar interval.")
     if fixed is not None and (not re.fullmatch(r"[1-9]\d*(ms|s|m|h|d)", fixed)):
@@ -219,18 +229,23 @@ def _date_histogram(
         return {"buckets": []}
     field, column = found
     if field.kind != "date":
-        raise illegal_argument(f"Field [{field.path}] of type [{field.type}] is not supported for aggregation [date_histogram]")
+        raise illegal_argument(
+            f"Field [{field.path}] of type [{field.type}] is not supported for aggregation [date_histogram]"
+        )
     low, high = cursor.execute(
-        f"SELECT min({column}), max({column}) FROM documents WHERE {condition[0]}", condition[1]  # noqa: S608 - see sql
+        f"SELECT min({column}), max({column}) FROM documents WHERE {condition[0]}",
+        condition[1],
     ).fetchone()
     if low is None:
         return {"buckets": []}
     edges = _edges(low, high, fixed, calendar, zone)
     if fixed is not None and len({moment_of(edge).astimezone(zone).utcoffset() for edge in edges}) == 1:
         width = duration(fixed, "fixed_interval")
-        slot, first = f"({column} - ?) // {width}", [edges[0]]
+        first: list[Any] = [edges[0]]
+        slot = f"({column} - ?) // {width}"
     else:
-        slot, first = f"list_count(list_filter(?::BIGINT[], lambda edge: edge <= {column})) - 1", [edges]
+        first = [edges]
+        slot = f"list_count(list_filter(?::BIGINT[], lambda edge: edge <= {column})) - 1", [edges]
     counted = dict(
         cursor.execute(
             f"SELECT {slot} AS slot, count(*) FROM documents WHERE {condition[0]} AND {column} IS NOT NULL GROUP BY 1",  # noqa: S608 - see sql
@@ -243,7 +258,11 @@ def _date_histogram(
         count = counted.get(position, 0)
         if count < least:
             continue
-        bucket = {"key_as_string": format_date(edge, options.get("format") or field.format, zone), "key": edge, "doc_count": count}
+        bucket = {
+            "key_as_string": format_date(edge, options.get("format") or field.format, zone),
+            "key": edge,
+            "doc_count": count,
+        }
         if below:
             end = edges[position + 1] if position + 1 < len(edges) else high + 1
             within: Condition = (f"({column} IS NOT NULL AND {column} >= ? AND {column} < ?)", [edge, end])

@@ -65,9 +65,7 @@ class Index:
     @classmethod
     def from_value(cls, value: dict[str, Any]) -> Index:
         """Return the index that `value` wrote."""
-        return cls(
-            value["name"], value["number"], value["uuid"], value["created"], value["settings"], value["mapping"]
-        )
+        return cls(value["name"], value["number"], value["uuid"], value["created"], value["settings"], value["mapping"])
 
     def value(self) -> dict[str, Any]:
         """Return all of it as JSON."""
@@ -117,9 +115,7 @@ class Index:
             ),
         ):
             if self.settings.get(f"index.blocks.{block}") == "true":
-                raise StoreError(
-                    status, "cluster_block_exception", f"index [{self.name}] blocked by: [{code}/{text}];"
-                )
+                raise StoreError(status, "cluster_block_exception", f"index [{self.name}] blocked by: [{code}/{text}];")
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -265,8 +261,7 @@ def resolve(expression: str, indices: dict[str, Index], now: int, options: Optio
         elif name in indices:
             found[name] = None
         elif not options.ignore_unavailable:
-            check = name if not name.startswith("-") else name
-            raise IndexNotFoundError(check)
+            raise IndexNotFoundError(name)
     if not found and not options.allow_no_indices:
         raise IndexNotFoundError(expression)
     return [indices[name] for name in sorted(found)]

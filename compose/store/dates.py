@@ -162,10 +162,11 @@ def _parse_iso(text: str, zone: dt.tzinfo, round_up: bool) -> int:
     )
     if not round_up or fraction:
         return milliseconds(start)
-    for name, unit in (("second", "s"), ("minute", "m"), ("hour", "h"), ("day", "d"), ("month", "M")):
+    # Only parts of the time are rounded up; a month or a day left out is the first, as the real server has it.
+    for name, unit in (("second", "s"), ("minute", "m"), ("hour", "h")):
         if part[name]:
             return milliseconds(_add(start, 1, unit)) - 1
-    return milliseconds(_add(start, 1, "y")) - 1
+    return milliseconds(_add(start, 1, "d")) - 1
 
 
 def format_date(value: int, name: str | None = None, zone: dt.tzinfo = dt.UTC) -> str:

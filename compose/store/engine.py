@@ -232,8 +232,8 @@ class Engine:
         for number in drop:
             self._waiting.dropped.append(number)
             self._counts.pop(number, None)
-            for key in [key for key in self.pending if key[0] == number]:
-                del self.pending[key]
+            for pending in [known for known in self.pending if known[0] == number]:
+                del self.pending[pending]
         for operation in operations:
             self._queue(operation)
         self._changed.notify_all()
@@ -296,7 +296,9 @@ class Engine:
         """Return the indices that an expression means."""
         return catalogue_module.resolve(expression, self.indices, self.clock(), options or Options())
 
-    def plan_index(self, name: str, settings: dict[str, str] | None = None, mapping: dict[str, Any] | None = None) -> Index:
+    def plan_index(
+        self, name: str, settings: dict[str, str] | None = None, mapping: dict[str, Any] | None = None
+    ) -> Index:
         """Return an index that would be made now, from its template and what is given; the caller holds the lock.
 
         Raises:
@@ -321,7 +323,9 @@ class Engine:
             index.mapping = index.mapping.merged(mapping)
         return index
 
-    def create_index(self, name: str, settings: dict[str, str] | None = None, mapping: dict[str, Any] | None = None) -> Index:
+    def create_index(
+        self, name: str, settings: dict[str, str] | None = None, mapping: dict[str, Any] | None = None
+    ) -> Index:
         """Make an index; return when it is durable."""
         with self.lock:
             index = self.plan_index(name, settings, mapping)
@@ -358,7 +362,9 @@ class Engine:
         """
         with self.lock:
             target = self.sequence
-            if not (self._waiting.operations or self._waiting.dropped or self._loading.operations or self._loading.dropped):
+            if not (
+                self._waiting.operations or self._waiting.dropped or self._loading.operations or self._loading.dropped
+            ):
                 return
         deadline = time.monotonic() + self.settings.request_seconds
         self._hurry()
@@ -476,4 +482,3 @@ def _uuid() -> str:
     import base64
 
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-

@@ -63,6 +63,7 @@ class IndexNotFoundError(StoreError):
             404,
             "index_not_found_exception",
             f"no such index [{name}]",
+            cause=None,
             **{"resource.type": "index_or_alias", "resource.id": name, "index_uuid": "_na_", "index": name},
         )
 

@@ -147,7 +147,8 @@ class Mapping:
             coerce=_flag(definition.get("coerce", self.coerce)) == "true",
             format=definition.get("format", DEFAULT_FORMAT),
             null_value=definition.get("null_value"),
-            indexed=_flag(definition.get("index", "true")) == "true" or _flag(definition.get("doc_values", "true")) == "true",
+            indexed=_flag(definition.get("index", "true")) == "true"
+            or _flag(definition.get("doc_values", "true")) == "true",
         )
         self.fields[path] = field
         self.by_parent.setdefault(parent, []).append(field)

@@ -6,7 +6,7 @@ Scores are not computed, so `boost` is taken and has no effect.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -170,7 +170,7 @@ _ELASTIC = {
 }  # fmt: skip
 
 
-def _check(name: str, content: dict[str, Any], allowed: Set[str], unsupported: Set[str] = frozenset()) -> None:
+def _check(name: str, content: dict[str, Any], allowed: AbstractSet[str], unsupported: AbstractSet[str] = frozenset()) -> None:
     for key in content:
         if key in unsupported:
             raise UnsupportedError(f"[{key}] of the query [{name}]")
@@ -254,14 +254,27 @@ def _match(content: dict[str, Any]) -> Node:
     _check(
         "match",
         options,
-        {"query", "operator", "minimum_should_match", "lenient", "zero_terms_query", "analyzer", "prefix_length", "fuzzy_transpositions"},
+        {
+            "query",
+            "operator",
+            "minimum_should_match",
+            "lenient",
+            "zero_terms_query",
+            "analyzer",
+            "prefix_length",
+            "fuzzy_transpositions",
+        },
         _unsupported_unless_default(options),
     )
     if options.get("query") is None:
-        raise illegal_argument("No text specified for text query" if "query" not in options else "[match] requires query value")
+        raise illegal_argument(
+            "No text specified for text query" if "query" not in options else "[match] requires query value"
+        )
     if options.get("zero_terms_query", "none") not in ("none", "NONE"):
         raise UnsupportedError("[zero_terms_query] of the query [match]")
-    return Match(field, options["query"], _operator(options), options.get("minimum_should_match"), bool(options.get("lenient")))
+    return Match(
+        field, options["query"], _operator(options), options.get("minimum_should_match"), bool(options.get("lenient"))
+    )
 
 
 def _phrase(name: str, *, prefix: bool) -> Any:
@@ -299,13 +312,17 @@ def _multi_match(content: dict[str, Any]) -> Node:
 
 def _range(content: dict[str, Any]) -> Node:
     field, options = _one_field("range", content, "")
-    _check("range", options, {"gte", "gt", "lte", "lt", "from", "to", "include_lower", "include_upper", "format", "time_zone", "relation"})
+    _check(
+        "range",
+        options,
+        {"gte", "gt", "lte", "lt", "from", "to", "include_lower", "include_upper", "format", "time_zone", "relation"},
+    )
     bounds = {key: options.get(key) for key in ("gte", "gt", "lte", "lt")}
     if "from" in options:
         bounds["gte" if options.get("include_lower", True) else "gt"] = options["from"]
     if "to" in options:
         bounds["lte" if options.get("include_upper", True) else "lt"] = options["to"]
-    return Range(field, **bounds, format=options.get("format"), zone=options.get("time_zone"))
+    return Range(field, bounds["gte"], bounds["gt"], bounds["lte"], bounds["lt"], format=options.get("format"), zone=options.get("time_zone"))
 
 
 def _exists(content: dict[str, Any]) -> Node:
@@ -409,4 +426,3 @@ def at_least(wanted: str | int | None, count: int, default: int) -> int:
     except ValueError:
         raise UnsupportedError(f"minimum_should_match [{text}]") from None
     return max(0, value)
-

@@ -115,4 +115,4 @@ def _range(item: Any, query: QueryString, fields: tuple[str, ...]) -> Node:
         name = ("gt" if isinstance(item, lucene.From) else "lt") + ("e" if item.include else "")
         bounds[name] = str(item.a).strip()
     kept = {name: _ESCAPED.sub(r"\1", value).strip('"') for name, value in bounds.items() if value != "*"}
-    return Bool(should=tuple(Range(field, **kept, zone=query.zone) for field in fields))
+    return Bool(should=tuple(Range(field, kept.get("gte"), kept.get("gt"), kept.get("lte"), kept.get("lt"), zone=query.zone) for field in fields))

@@ -32,7 +32,9 @@ class Sort(msgspec.Struct, frozen=True):
     kind: str
 
 
-def search(engine: Engine, indices: list[Index], body: dict[str, Any], before: Condition | None = None) -> dict[str, Any]:
+def search(
+    engine: Engine, indices: list[Index], body: dict[str, Any], before: Condition | None = None
+) -> dict[str, Any]:
     """Answer a search.
 
     Arguments:
@@ -59,12 +61,18 @@ def search(engine: Engine, indices: list[Index], body: dict[str, Any], before: C
             "set by changing the [index.max_result_window] index level setting."
         )
     fields = Fields(indices, engine.table.columns, engine.clock())
-    condition = all_of([in_indices(indices), compile_query(parse(body["query"]) if body.get("query") else All(), fields)])
+    condition = all_of(
+        [in_indices(indices), compile_query(parse(body["query"]) if body.get("query") else All(), fields)]
+    )
     if before is not None:
         condition = all_of([condition, before])
     order = read_sort(body.get("sort"), fields) if indices else []
     if body.get("search_after") is not None and start > 0:
-        raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: `from` parameter must be set to 0 when `search_after` is used;")
+        raise StoreError(
+            400,
+            "action_request_validation_exception",
+            "Validation Failed: 1: `from` parameter must be set to 0 when `search_after` is used;",
+        )
     names = {index.number: index.name for index in indices}
     cursor = engine.table.cursor()
     timer = threading.Timer(engine.settings.request_seconds, cursor.interrupt)
@@ -137,7 +145,11 @@ def read_sort(body: Any, fields: Fields) -> list[Sort]:
         for key in options:
             if key not in ("order", "missing", "unmapped_type", "format", "numeric_type"):
                 raise UnsupportedError(f"[{key}] in a sort")
-        if options.get("missing", "_last") not in ("_last", "_first") or "format" in options or "numeric_type" in options:
+        if (
+            options.get("missing", "_last") not in ("_last", "_first")
+            or "format" in options
+            or "numeric_type" in options
+        ):
             raise UnsupportedError("[missing] with a value, [format] and [numeric_type] in a sort")
         descending = str(options.get("order", "desc" if name == "_score" else "asc")).lower() == "desc"
         if name == "_score":
@@ -177,7 +189,9 @@ def _after(values: Any, order: list[Sort]) -> Condition:
         raise illegal_argument(
             f"search_after has {len(values) if isinstance(values, list) else 0} value(s) but sort has {len(order)}."
         )
-    branches, parameters, same, same_values = [], [], "", []
+    branches: list[str] = []
+    parameters: list[Any] = []
+    same, same_values = "", list[Any]()
     for key, value in zip(order, values, strict=True):
         text = key.expression
         absent = value is None or str(value) in ("9223372036854775807", "-9223372036854775808", "Infinity", "-Infinity")
@@ -187,7 +201,10 @@ def _after(values: Any, order: list[Sort]) -> Condition:
         else:
             sign = "<" if key.descending else ">"
             cast = "CAST(? AS FLOAT)" if key.kind == "float" else "?"
-            beyond, beyond_values = f"({text} {sign} {cast}{'' if key.missing_first else f' OR {text} IS NULL'})", [value]
+            beyond, beyond_values = (
+                f"({text} {sign} {cast}{'' if key.missing_first else f' OR {text} IS NULL'})",
+                [value],
+            )
             equal, equal_values = f"{text} = {cast}", [value]
         branches.append(f"({same}{beyond})")
         parameters += [*same_values, *beyond_values]
@@ -204,13 +221,20 @@ def _total(cursor: Any, condition: Condition, tracked: Any) -> dict[str, Any] | 
         return {"value": value, "relation": "eq"}
     limit = int(tracked)
     value = cursor.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM documents WHERE {text} LIMIT {limit + 1})", values  # noqa: S608 - see sql
+        f"SELECT count(*) FROM (SELECT 1 FROM documents WHERE {text} LIMIT {limit + 1})",
+        values,
     ).fetchone()[0]
     return {"value": min(value, limit), "relation": "gte" if value > limit else "eq"}
 
 
 def _hits(
-    cursor: Any, condition: Condition, order: list[Sort], start: int, size: int, names: dict[int, str], body: dict[str, Any]
+    cursor: Any,
+    condition: Condition,
+    order: list[Sort],
+    start: int,
+    size: int,
+    names: dict[int, str],
+    body: dict[str, Any],
 ) -> list[dict[str, Any]]:
     if size == 0 or not names:
         return []

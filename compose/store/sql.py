@@ -191,7 +191,9 @@ def _of_field(node: Term | Terms | Range | Match | Phrase | Pattern, fields: Fie
         except (ValueError, TypeError, OverflowError) as error:
             if getattr(node, "lenient", False):
                 continue
-            kind = "number_format_exception" if field.kind in ("long", "float", "double") else "illegal_argument_exception"
+            kind = (
+                "number_format_exception" if field.kind in ("long", "float", "double") else "illegal_argument_exception"
+            )
             raise StoreError(
                 400,
                 "query_shard_exception",
@@ -238,10 +240,10 @@ def _each(field: Field, fields: Fields, text: str, values: list[Any]) -> Conditi
     conditions: list[Condition] = []
     single = fields.columns.single.get(field.key)
     if single:
-        conditions.append((f"({single} IS NOT NULL AND {text.format(single)})", values))
+        conditions.append((f"({single} IS NOT NULL AND {text.replace("{}", single)})", values))
     many = fields.columns.many.get(field.key)
     if many:
-        inner = text.format("item")
+        inner = text.replace("{}", "item")
         conditions.append(
             (f"({many} IS NOT NULL AND list_bool_or(list_transform({many}, lambda item: {inner})))", values)
         )
@@ -273,7 +275,11 @@ def _on(field: Field, node: Node, fields: Fields) -> Condition:
                     return _pattern(field, str(node.text), fields, prefix=True)
                 return _term(field, node.text, fields)
             words = cut(str(node.text))
-            return _each(field, fields, "contains({}, ?)", [f" {' '.join(words)}{'' if node.prefix else ' '}"]) if words else FALSE
+            return (
+                _each(field, fields, "contains({}, ?)", [f" {' '.join(words)}{'' if node.prefix else ' '}"])
+                if words
+                else FALSE
+            )
         case Pattern(pattern=pattern, prefix=prefix, fold=fold):
             return _pattern(field, pattern, fields, prefix=prefix, fold=fold)
     raise UnsupportedError(f"the query [{type(node).__name__}]")
@@ -307,7 +313,9 @@ def _terms(field: Field, values: tuple[Any, ...], fields: Fields) -> Condition:
         return any_of(_term(field, value, fields) for value in values)
     found = [_as_text(value) if field.kind == "keyword" else exact(field, value) for value in values]
     present = [value for value in found if value is not None]
-    kind = {"keyword": "VARCHAR", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN"}[field.kind]
+    kind = {"keyword": "VARCHAR", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN"}[
+        field.kind
+    ]
     return _each(field, fields, f"list_contains(?::{kind}[], {{}})", [present]) if present else FALSE
 
 

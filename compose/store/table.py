@@ -185,7 +185,9 @@ class Table:
             for key, value in batch.catalogue.items():
                 connection.execute("DELETE FROM catalogue WHERE key = ?", [key])
                 if value is not None:
-                    connection.execute("INSERT INTO catalogue VALUES (?, ?)", [key, msgspec.json.encode(value).decode()])
+                    connection.execute(
+                        "INSERT INTO catalogue VALUES (?, ?)", [key, msgspec.json.encode(value).decode()]
+                    )
             connection.execute("UPDATE state SET loaded = ?", [batch.sequence])
             connection.execute("COMMIT")
         except duckdb.Error:
@@ -217,7 +219,9 @@ class Table:
             "id": _objects([row.id for row in operations]),
             "version": np.array([row.version for row in operations], dtype=np.int64),
             "source": _objects([(row.source or b"").decode() for row in operations]),
-            "ignored": _objects([msgspec.json.encode(row.ignored).decode() if row.ignored else None for row in operations]),
+            "ignored": _objects(
+                [msgspec.json.encode(row.ignored).decode() if row.ignored else None for row in operations]
+            ),
         }
         chosen = list(data)
         used: set[str] = set()

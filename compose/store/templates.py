@@ -24,9 +24,7 @@ def check_template(name: str, body: dict[str, Any]) -> dict[str, Any]:
            "allow_auto_create", "data_stream", "deprecated"}
     )  # fmt: skip
     if unknown:
-        raise StoreError(
-            400, "x_content_parse_exception", f"[1:1] [index_template] unknown field [{unknown[0]}]"
-        )
+        raise StoreError(400, "x_content_parse_exception", f"[1:1] [index_template] unknown field [{unknown[0]}]")
     if "data_stream" in body:
         raise UnsupportedError("data_stream in an index template")
     patterns = body.get("index_patterns")
@@ -57,9 +55,7 @@ def check_component(body: dict[str, Any]) -> dict[str, Any]:
     """
     unknown = sorted(body.keys() - {"template", "version", "_meta", "deprecated"})
     if unknown:
-        raise StoreError(
-            400, "x_content_parse_exception", f"[1:1] [component_template] unknown field [{unknown[0]}]"
-        )
+        raise StoreError(400, "x_content_parse_exception", f"[1:1] [component_template] unknown field [{unknown[0]}]")
     if "template" not in body:
         raise StoreError(400, "illegal_argument_exception", "Required [template]")
     return {**body, "template": _check_parts(body["template"])}

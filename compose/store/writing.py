@@ -125,9 +125,7 @@ def _read_head(line: bytes, number: int) -> tuple[str, _Meta]:
                 if getattr(meta, parameter) not in (None, "_none"):
                     raise UnsupportedError(f"[{parameter}] in a bulk action")
             return verb, meta
-    raise illegal_argument(
-        f"Malformed action/metadata line [{number}], expected FIELD_NAME but found [END_OBJECT]"
-    )
+    raise illegal_argument(f"Malformed action/metadata line [{number}], expected FIELD_NAME but found [END_OBJECT]")
 
 
 def _bad_head(line: bytes, number: int, problem: str) -> StoreError:
@@ -148,9 +146,7 @@ def _bad_head(line: bytes, number: int, problem: str) -> StoreError:
             )
         unknown = sorted(meta.keys() - set(_Meta.__struct_fields__))
         if unknown:
-            return illegal_argument(
-                f"Action/metadata line [{number}] contains an unknown parameter [{unknown[0]}]"
-            )
+            return illegal_argument(f"Action/metadata line [{number}] contains an unknown parameter [{unknown[0]}]")
         return illegal_argument(f"Malformed action/metadata line [{number}]: {problem}")
     return illegal_argument(
         f"Malformed action/metadata line [{number}], expected START_OBJECT but found [VALUE_STRING]"
@@ -302,14 +298,20 @@ class _Run:
         key = (index.number, name)
         known = self._known(key) if action.id is not None else None
         if action.if_seq_no is not None and (known is None or known[1] != action.if_seq_no):
-            current = f"current document has seqNo [{known[1]}] and primary term [1]" if known else "but no document was found"
+            current = (
+                f"current document has seqNo [{known[1]}] and primary term [1]"
+                if known
+                else "but no document was found"
+            )
             raise _conflict(
                 index, f"[{name}]: version conflict, required seqNo [{action.if_seq_no}], primary term [1]. {current}"
             )
         if action.verb == "delete":
             return self._delete(index, name, known)
         if action.verb == "create" and known is not None:
-            raise _conflict(index, f"[{name}]: version conflict, document already exists (current version [{known[0]}])")
+            raise _conflict(
+                index, f"[{name}]: version conflict, document already exists (current version [{known[0]}])"
+            )
         prepared = self._prepare(index, name, action.source)
         sequence = engine.next_sequence()
         version = known[0] + 1 if known else 1

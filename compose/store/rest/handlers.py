@@ -149,7 +149,14 @@ def _document(engine: Engine, index: Index, name: str, chosen: Any) -> dict[str,
     if row is None:
         return {"_index": index.name, "_id": name, "found": False}
     version, sequence, source = row
-    found = {"_index": index.name, "_id": name, "_version": version, "_seq_no": sequence, "_primary_term": 1, "found": True}
+    found = {
+        "_index": index.name,
+        "_id": name,
+        "_version": version,
+        "_seq_no": sequence,
+        "_primary_term": 1,
+        "found": True,
+    }
     shown = filtered(source, chosen)
     if shown is not None:
         found["_source"] = shown
@@ -168,7 +175,11 @@ def multi_get(engine: Engine, request: Request) -> Reply:
     for entry in wanted:
         name = entry.get("_index", default)
         try:
-            documents.append(_document(engine, engine.require(name or ""), str(entry["_id"]), entry.get("_source", _source_option(request))))
+            documents.append(
+                _document(
+                    engine, engine.require(name or ""), str(entry["_id"]), entry.get("_source", _source_option(request))
+                )
+            )
         except IndexNotFoundError as error:
             documents.append({"_index": name, "_id": entry["_id"], "error": error.body()["error"]})
     return Reply({"docs": documents})
@@ -177,7 +188,10 @@ def multi_get(engine: Engine, request: Request) -> Reply:
 def _source_option(request: Request) -> Any:
     includes, excludes = request.parameters.get("_source_includes"), request.parameters.get("_source_excludes")
     if includes or excludes:
-        return {"includes": includes.split(",") if includes else [], "excludes": excludes.split(",") if excludes else []}
+        return {
+            "includes": includes.split(",") if includes else [],
+            "excludes": excludes.split(",") if excludes else [],
+        }
     value = request.parameters.get("_source")
     return True if value in (None, "true", "") else False if value == "false" else str(value).split(",")
 
@@ -200,7 +214,9 @@ def search_indices(engine: Engine, request: Request) -> Reply:
         body["_source"] = _source_option(request)
     if "track_total_hits" in request.parameters:
         text = request.parameters["track_total_hits"]
-        body["track_total_hits"] = text in ("", "true") if text in ("", "true", "false") else request.whole("track_total_hits")
+        body["track_total_hits"] = (
+            text in ("", "true") if text in ("", "true", "false") else request.whole("track_total_hits")
+        )
     for name in ("version", "seq_no_primary_term"):
         if name in request.parameters:
             body[name] = request.flag(name)
@@ -224,7 +240,12 @@ def _scroll(engine: Engine, indices: list[Index], body: dict[str, Any], state: d
         if sort in ([], ["_doc"]):
             sort = []
         engine.refresh()
-        state = {"i": [index.name for index in indices], "b": {**body, "sort": [*sort, "_shard_doc"]}, "t": engine.sequence, "a": None}
+        state = {
+            "i": [index.name for index in indices],
+            "b": {**body, "sort": [*sort, "_shard_doc"]},
+            "t": engine.sequence,
+            "a": None,
+        }
     request = dict(state["b"])
     request.setdefault("track_total_hits", True)
     if state["a"] is not None:
@@ -397,7 +418,12 @@ def field_caps(engine: Engine, request: Request) -> Reply:
     for index in indices:
         for name, field in index.mapping.fields.items():
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-                able = {"type": field.type, "metadata_field": False, "searchable": True, "aggregatable": field.kind != "text"}
+                able = {
+                    "type": field.type,
+                    "metadata_field": False,
+                    "searchable": True,
+                    "aggregatable": field.kind != "text",
+                }
                 found.setdefault(name, {})[field.type] = able
     return Reply({"indices": [index.name for index in indices], "fields": found})
 
@@ -407,7 +433,9 @@ def refresh(engine: Engine, request: Request) -> Reply:
     request.allow("force", "wait_if_ongoing", "flush", "max_num_segments", "only_expunge_deletes")
     indices = _indices(engine, request)
     engine.refresh()
-    return Reply({"_shards": {"total": sum(index.copies() for index in indices), "successful": len(indices), "failed": 0}})
+    return Reply(
+        {"_shards": {"total": sum(index.copies() for index in indices), "successful": len(indices), "failed": 0}}
+    )
 
 
 def cat_indices(engine: Engine, request: Request) -> Reply:
@@ -445,7 +473,9 @@ def cat_health(engine: Engine, request: Request) -> Reply:
 def cat_count(engine: Engine, request: Request) -> Reply:
     """Count documents."""
     request.allow("v", "h", "s")
-    return _cat([{"epoch": str(engine.clock() // 1000), "count": str(count(engine, _indices(engine, request), None))}], request)
+    return _cat(
+        [{"epoch": str(engine.clock() // 1000), "count": str(count(engine, _indices(engine, request), None))}], request
+    )
 
 
 def _size(value: int, request: Request) -> str:
@@ -469,7 +499,25 @@ def _cat(rows: list[dict[str, str]], request: Request) -> Reply:
         return Reply(picked)
     lines = [list(row.values()) for row in picked]
     if request.flag("v"):
-        lines.insert(0, chosen or list(rows[0]) if rows else chosen or ["health", "status", "index", "uuid", "pri", "rep", "docs.count", "docs.deleted", "store.size", "pri.store.size", "dataset.size"])
+        lines.insert(
+            0,
+            chosen or list(rows[0])
+            if rows
+            else chosen
+            or [
+                "health",
+                "status",
+                "index",
+                "uuid",
+                "pri",
+                "rep",
+                "docs.count",
+                "docs.deleted",
+                "store.size",
+                "pri.store.size",
+                "dataset.size",
+            ],
+        )
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)] if lines else []
     shown = [" ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return Reply(text="".join(line + "\n" for line in shown))
@@ -498,9 +546,17 @@ def _named(engine: Engine, group: str, request: Request, missing: str) -> dict[s
     import fnmatch
 
     wanted = request.variables.get("name", "*")
-    found = {name: value for name, value in sorted(engine.group(group).items()) if any(fnmatch.fnmatchcase(name, part) for part in wanted.split(","))}
+    found = {
+        name: value
+        for name, value in sorted(engine.group(group).items())
+        if any(fnmatch.fnmatchcase(name, part) for part in wanted.split(","))
+    }
     if not found and "*" not in wanted:
-        raise StoreError(404, "resource_not_found_exception", f"{missing} [{wanted}] not found" if group != "policy" else f"Lifecycle policy not found: {wanted}")
+        raise StoreError(
+            404,
+            "resource_not_found_exception",
+            f"{missing} [{wanted}] not found" if group != "policy" else f"Lifecycle policy not found: {wanted}",
+        )
     return found
 
 
@@ -513,7 +569,9 @@ def get_index_template(engine: Engine, request: Request) -> Reply:
 def get_component(engine: Engine, request: Request) -> Reply:
     """Show component templates."""
     found = _named(engine, "component", request, "component template matching")
-    return Reply({"component_templates": [{"name": name, "component_template": value} for name, value in found.items()]})
+    return Reply(
+        {"component_templates": [{"name": name, "component_template": value} for name, value in found.items()]}
+    )
 
 
 def exists_template(engine: Engine, request: Request) -> Reply:
@@ -534,7 +592,11 @@ def delete_component(engine: Engine, request: Request) -> Reply:
     for template, body in engine.group("template").items():
         used = set(body["composed_of"]) & found.keys()
         if used:
-            raise StoreError(400, "illegal_argument_exception", f"component templates [{','.join(sorted(used))}] cannot be removed as they are still in use by index templates [{template}]")
+            raise StoreError(
+                400,
+                "illegal_argument_exception",
+                f"component templates [{','.join(sorted(used))}] cannot be removed as they are still in use by index templates [{template}]",
+            )
     engine.put({f"component/{name}": None for name in found})
     return Reply(ACKNOWLEDGED)
 
@@ -560,7 +622,9 @@ def simulate(engine: Engine, request: Request) -> Reply:
 def _simulated(engine: Engine, name: str, template: dict[str, Any]) -> Reply:
     settings, mappings = compose(template, engine.group("component"))
     others = overlapping(name, template, engine.group("template"))
-    return Reply({"template": {"settings": nested(settings), "mappings": mappings, "aliases": {}}, "overlapping": others})
+    return Reply(
+        {"template": {"settings": nested(settings), "mappings": mappings, "aliases": {}}, "overlapping": others}
+    )
 
 
 def put_policy(engine: Engine, request: Request) -> Reply:
@@ -595,7 +659,11 @@ def delete_policy(engine: Engine, request: Request) -> Reply:
     name = next(iter(_named(engine, "policy", request, "")))
     using = [index.name for index in engine.indices.values() if index.settings.get("index.lifecycle.name") == name]
     if using:
-        raise StoreError(400, "illegal_argument_exception", f"Cannot delete policy [{name}]. It is in use by one or more indices: [{', '.join(sorted(using))}]")
+        raise StoreError(
+            400,
+            "illegal_argument_exception",
+            f"Cannot delete policy [{name}]. It is in use by one or more indices: [{', '.join(sorted(using))}]",
+        )
     engine.put({f"policy/{name}": None})
     return Reply(ACKNOWLEDGED)
 

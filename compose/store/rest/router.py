@@ -128,7 +128,9 @@ def dispatch(engine: Engine, request: Request) -> Reply:
     except StoreError as error:
         return Reply(error.body(), error.status)
     except duckdb.OutOfMemoryException as error:
-        wrapped = StoreError(429, "circuit_breaking_exception", f"more memory is needed than STORE_MEMORY_LIMIT: {error}")
+        wrapped = StoreError(
+            429, "circuit_breaking_exception", f"more memory is needed than STORE_MEMORY_LIMIT: {error}"
+        )
         return Reply(wrapped.body(), 429)
     except Exception as error:
         # The last line of defence: the client gets an error, the log its stack.

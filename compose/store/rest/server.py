@@ -78,9 +78,11 @@ class Application:
             if int(headers.get("content-length", "0") or 0) > limit:
                 raise _too_large(limit)
             if not self._allowed(headers.get("authorization", "") or ""):
-                raise StoreError(401, "security_exception", "missing or wrong authentication credentials for REST request")
+                raise StoreError(
+                    401, "security_exception", "missing or wrong authentication credentials for REST request"
+                )
             pieces, length = [], 0
-            if scope.method not in ("HEAD",):
+            if scope.method != "HEAD":
                 async for piece in protocol:
                     length += len(piece)
                     if length > limit:
@@ -92,7 +94,9 @@ class Application:
                 self.pool, self._serve, scope.method, scope.path, scope.query_string, b"".join(pieces), encoding
             )
         except (StoreError, ValueError) as error:
-            known = error if isinstance(error, StoreError) else StoreError(400, "illegal_argument_exception", str(error))
+            known = (
+                error if isinstance(error, StoreError) else StoreError(400, "illegal_argument_exception", str(error))
+            )
             status, text, body = known.status, False, msgspec.json.encode(known.body())
         kind = "text/plain; charset=UTF-8" if text else "application/json"
         if not text and "application/vnd.elasticsearch+json" in media:
