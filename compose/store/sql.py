@@ -240,7 +240,7 @@ def _each(field: Field, fields: Fields, text: str, values: list[Any]) -> Conditi
     conditions: list[Condition] = []
     single = fields.columns.single.get(field.key)
     if single:
-        conditions.append((f"({single} IS NOT NULL AND {text.replace("{}", single)})", values))
+        conditions.append((f"({single} IS NOT NULL AND {text.replace('{}', single)})", values))
     many = fields.columns.many.get(field.key)
     if many:
         inner = text.replace("{}", "item")
