@@ -40,9 +40,9 @@ class _Line(msgspec.Struct):
     d: str = ""
     v: int = 0
     r: bool = False
-    s: msgspec.Raw | None = None
+    s: msgspec.Raw = msgspec.Raw()
     k: str = ""
-    b: msgspec.Raw | None = None
+    b: msgspec.Raw = msgspec.Raw()
     drop: bool = False
 
 
@@ -127,14 +127,14 @@ class Engine:
         if line.n <= self.table.loaded:
             return  # this replay stopped in the middle of a batch before
         if line.k:
-            value = msgspec.json.decode(line.b) if line.b is not None else None
+            value = msgspec.json.decode(line.b) if bytes(line.b) else None
             self._put(line.k, value)
             self._waiting.catalogue[line.k] = value
         elif line.drop:
             self._waiting.dropped.append(line.x)
             self._counts.pop(line.x, None)
         else:
-            source = bytes(line.s) if line.s is not None else None
+            source = bytes(line.s) or None
             mapping = next((index.mapping for index in self.indices.values() if index.number == line.x), None)
             if mapping is None:
                 return  # its index was dropped later on, in the same stretch of the translog
