@@ -14,10 +14,16 @@ from compose.store.dates import add, duration, floor, format_date, milliseconds,
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
 from compose.store.mapping import Field
 from compose.store.query import parse
-from compose.store.sql import Condition, Fields, all_of, compile_query
+from compose.store.sql import Condition, Fields, all_of, compile_query, each
+from compose.store.table import TYPES
 
 MAX_BUCKETS = 65_536  # search.max_buckets
 _METRICS = {"avg", "min", "max", "sum", "stats", "value_count", "cardinality", "percentiles"}
+_ELASTIC = {"histogram", "range", "date_range", "top_hits", "composite", "significant_terms", "nested", "global", "sampler",
+            "extended_stats", "percentile_ranks", "top_metrics", "weighted_avg", "multi_terms", "rare_terms", "adjacency_matrix",
+            "auto_date_histogram", "scripted_metric", "string_stats", "bucket_script", "bucket_sort", "cumulative_sum",
+            "derivative", "moving_fn", "avg_bucket", "max_bucket", "min_bucket", "sum_bucket", "stats_bucket", "ip_range",
+            "median_absolute_deviation", "boxplot", "matrix_stats", "geo_bounds", "geo_centroid"}  # fmt: skip
 _PERCENTS = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
 _CALENDAR = {
     "1s": "s", "second": "s", "1m": "m", "minute": "m", "1h": "h", "hour": "h", "1d": "d", "day": "d", "1w": "w",
@@ -59,6 +65,8 @@ def _one(name: str, definition: Any, condition: Condition, fields: Fields, curso
         result = _bucket(all_of([condition, part]), below, fields, cursor)
     elif kind == "filters":
         _known("filters", options, {"filters"})
+        if not isinstance(options.get("filters"), dict):
+            raise UnsupportedError("a list of [filters] of the aggregation [filters]")
         result = {"buckets": {key: _bucket(all_of([condition, _filter(value, fields)]), below, fields, cursor)
                               for key, value in options["filters"].items()}}  # fmt: skip
     elif kind == "terms":
@@ -66,7 +74,9 @@ def _one(name: str, definition: Any, condition: Condition, fields: Fields, curso
     elif kind == "date_histogram":
         result = _date_histogram(options, below, condition, fields, cursor)
     else:
-        raise UnsupportedError(f"the aggregation [{kind}]")
+        if kind in _ELASTIC:
+            raise UnsupportedError(f"the aggregation [{kind}]")
+        raise parsing(f"Unknown aggregation type [{kind}]", line=1, col=1)
     if "meta" in definition:
         result["meta"] = definition["meta"]
     return result
@@ -110,10 +120,23 @@ def _field(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field, s
             "that require per-document field data like aggregations and sorting, so these operations are disabled by "
             "default. Please use a keyword field instead."
         )
-    if field.key in fields.columns.many:
-        raise UnsupportedError(f"an aggregation on [{path}], which has arrays in some documents,")
     column = fields.columns.single.get(field.key)
-    return (field, column) if column else None
+    return (field, column or "NULL") if column or field.key in fields.columns.many else None
+
+
+def _rows(found: tuple[Field, str], fields: Fields, condition: Condition, *, distinct: bool) -> tuple[str, str]:
+    """Return what to select from, with its condition in it, and the expression of one value.
+
+    Where documents have arrays there is a row for each value; `distinct` takes equal values of one document once.
+    """
+    field, column = found
+    many = fields.columns.many.get(field.key)
+    if many is None:
+        return f"documents WHERE {condition[0]}", column
+    values = f"list_concat([{column}]::{TYPES[field.kind]}[], coalesce({many}, []))"
+    values = f"list_distinct({values})" if distinct else values
+    inner = f"SELECT unnest({values}) AS item FROM documents WHERE {condition[0]}"  # noqa: S608 - see sql
+    return f"({inner}) WHERE item IS NOT NULL", "item"
 
 
 def _metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fields, cursor: Any) -> dict[str, Any]:
@@ -124,11 +147,13 @@ def _metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fi
         raise illegal_argument(
             f"Field [{found[0].path}] of type [{found[0].type}] is not supported for aggregation [{kind}]"
         )
-    column = found[1] if found else "NULL::DOUBLE"
+    rows, column = f"documents WHERE {condition[0]}", "NULL::DOUBLE"
+    if found is not None:
+        rows, column = _rows(found, fields, condition, distinct=found[0].kind == "keyword")
     date = found is not None and found[0].kind == "date"
 
     def ask(expressions: str) -> Any:
-        return cursor.execute(f"SELECT {expressions} FROM documents WHERE {condition[0]}", condition[1]).fetchone()  # noqa: S608 - see sql
+        return cursor.execute(f"SELECT {expressions} FROM {rows}", condition[1]).fetchone()  # noqa: S608 - see sql
 
     value = column if kind in ("value_count", "cardinality") else f"({column})::DOUBLE"
     if kind in ("value_count", "cardinality"):
@@ -150,16 +175,16 @@ def _metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fi
     if kind == "stats":
         result = {"count": count, "min": low, "max": high, "avg": mean, "sum": total}
         if date and count:
-            result |= {f"{key}_as_string": format_date(int(result[key])) for key in ("min", "max", "avg", "sum")}
+            result |= {f"{key}_as_string": format_date(int(result[key])) for key in ("min", "max", "avg")}
         return result
     result = {"value": {"avg": mean, "min": low, "max": high, "sum": total}[kind]}
-    if date and count:
+    if date and count and kind != "sum":
         result["value_as_string"] = format_date(int(result["value"]))
     return result
 
 
-def _equals(column: str, value: Any, kind: str) -> Condition:
-    return f"({column} IS NOT NULL AND {column} = {'CAST(? AS FLOAT)' if kind == 'float' else '?'})", [value]
+def _equals(field: Field, value: Any, fields: Fields) -> Condition:
+    return each(field, fields, f"{{}} = {'CAST(? AS FLOAT)' if field.kind == 'float' else '?'}", [value])
 
 
 def _terms(
@@ -172,7 +197,8 @@ def _terms(
     found = _field("terms", options, fields)
     if found is None:
         return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": []}
-    field, column = found
+    field = found[0]
+    source, value = _rows(found, fields, condition, distinct=True)
     order = options.get("order", {"_count": "desc"})
     parts = []
     for entry in order if isinstance(order, list) else [order]:
@@ -184,8 +210,8 @@ def _terms(
     if options.get("min_doc_count", 1) == 0:
         raise UnsupportedError("[min_doc_count] 0 of the aggregation [terms]")
     rows = cursor.execute(
-        f"SELECT term, amount, (sum(amount) OVER ())::BIGINT FROM (SELECT {column} AS term, count(*) AS amount "  # noqa: S608 - see sql
-        f"FROM documents WHERE {condition[0]} AND {column} IS NOT NULL GROUP BY 1) WHERE amount >= {least} "
+        f"SELECT term, amount, (sum(amount) OVER ())::BIGINT FROM (SELECT {value} AS term, count(*) AS amount "  # noqa: S608 - see sql
+        f"FROM {source} AND {value} IS NOT NULL GROUP BY 1) WHERE amount >= {least} "
         f"ORDER BY {', '.join([*parts, 'term ASC'])} LIMIT {min(size, MAX_BUCKETS)}",
         condition[1],
     ).fetchall()
@@ -198,7 +224,7 @@ def _terms(
             bucket["key_as_string"] = format_date(term, field.format)
         bucket["doc_count"] = amount
         if below:
-            bucket |= aggregate(below, all_of([condition, _equals(column, term, field.kind)]), fields, cursor)
+            bucket |= aggregate(below, all_of([condition, _equals(field, term, fields)]), fields, cursor)
         buckets.append(bucket)
     others = rows[0][2] - sum(row[1] for row in rows) if rows else 0
     return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": buckets}
@@ -232,6 +258,8 @@ def _date_histogram(
         raise illegal_argument(
             f"Field [{field.path}] of type [{field.type}] is not supported for aggregation [date_histogram]"
         )
+    if field.key in fields.columns.many:
+        raise UnsupportedError(f"date_histogram on [{field.path}], which has arrays in some documents,")
     low, high = cursor.execute(
         f"SELECT min({column}), max({column}) FROM documents WHERE {condition[0]}",
         condition[1],
@@ -239,23 +267,18 @@ def _date_histogram(
     if low is None:
         return {"buckets": []}
     edges = _edges(low, high, fixed, calendar, zone)
-    if fixed is not None and len({moment_of(edge).astimezone(zone).utcoffset() for edge in edges}) == 1:
-        width = duration(fixed, "fixed_interval")
-        first: list[Any] = [edges[0]]
-        slot = f"({column} - ?) // {width}"
-    else:
-        first = [edges]
-        slot = f"list_count(list_filter(?::BIGINT[], lambda edge: edge <= {column})) - 1", [edges]
     counted = dict(
         cursor.execute(
-            f"SELECT {slot} AS slot, count(*) FROM documents WHERE {condition[0]} AND {column} IS NOT NULL GROUP BY 1",  # noqa: S608 - see sql
-            [*first, *condition[1]],
+            "SELECT edge, count(*) FROM "  # noqa: S608 - see sql
+            f"(SELECT {column} AS moment FROM documents WHERE {condition[0]} AND {column} IS NOT NULL) AS found "
+            "ASOF JOIN (SELECT unnest(?::BIGINT[]) AS edge) AS edges ON found.moment >= edges.edge GROUP BY edge",
+            [*condition[1], edges],
         ).fetchall()
     )
     least = int(options.get("min_doc_count", 0))
     buckets = []
     for position, edge in enumerate(edges):
-        count = counted.get(position, 0)
+        count = counted.get(edge, 0)
         if count < least:
             continue
         bucket = {

@@ -170,7 +170,9 @@ _ELASTIC = {
 }  # fmt: skip
 
 
-def _check(name: str, content: dict[str, Any], allowed: AbstractSet[str], unsupported: AbstractSet[str] = frozenset()) -> None:
+def _check(
+    name: str, content: dict[str, Any], allowed: AbstractSet[str], unsupported: AbstractSet[str] = frozenset()
+) -> None:
     for key in content:
         if key in unsupported:
             raise UnsupportedError(f"[{key}] of the query [{name}]")
@@ -322,7 +324,15 @@ def _range(content: dict[str, Any]) -> Node:
         bounds["gte" if options.get("include_lower", True) else "gt"] = options["from"]
     if "to" in options:
         bounds["lte" if options.get("include_upper", True) else "lt"] = options["to"]
-    return Range(field, bounds["gte"], bounds["gt"], bounds["lte"], bounds["lt"], format=options.get("format"), zone=options.get("time_zone"))
+    return Range(
+        field,
+        bounds["gte"],
+        bounds["gt"],
+        bounds["lte"],
+        bounds["lt"],
+        format=options.get("format"),
+        zone=options.get("time_zone"),
+    )
 
 
 def _exists(content: dict[str, Any]) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from luqum import tree as lucene
@@ -28,7 +29,7 @@ def tree(query: QueryString) -> Node:
     if query.simple:
         text = text.replace("|", " OR ").replace(" + ", " AND ")
     try:
-        parsed = parse_lucene(text)
+        parsed = parse_lucene(_spelt_out(text))
     except (ParseError, ValueError) as error:
         if query.simple:
             return AnyField(query.fields, query.text, "best_fields", query.every, None, lenient=True)
@@ -49,12 +50,8 @@ def _node(item: Any, query: QueryString, fields: tuple[str, ...]) -> Node:
             return _node(item.expr, query, fields)
         case lucene.Boost():
             return _node(item.expr, query, fields)
-        case lucene.AndOperation():
-            return _clauses(item.children, query, fields, every=True)
-        case lucene.OrOperation():
-            return _clauses(item.children, query, fields, every=False)
-        case lucene.UnknownOperation():
-            return _clauses(item.children, query, fields, every=query.every)
+        case lucene.AndOperation() | lucene.OrOperation() | lucene.UnknownOperation():
+            return _clauses(list(_flat(item, query.every)), query, fields)
         case lucene.Not() | lucene.Prohibit():
             return Bool(never=(_node(item.a, query, fields),))
         case lucene.Plus():
@@ -68,16 +65,38 @@ def _node(item: Any, query: QueryString, fields: tuple[str, ...]) -> Node:
     raise UnsupportedError(f"[{item}] in a query string ({type(item).__name__.lower()})")
 
 
-def _clauses(children: Any, query: QueryString, fields: tuple[str, ...], *, every: bool) -> Node:
+def _flat(item: Any, every: bool) -> Iterator[tuple[Any, bool]]:
+    """Return the clauses of operations without brackets, each with whether it must match.
+
+    Lucene's classic syntax has no precedence: AND makes both of its neighbours necessary.
+    """
+    joined = isinstance(item, lucene.AndOperation) or (isinstance(item, lucene.UnknownOperation) and every)
+    for child in item.children:
+        if isinstance(child, lucene.AndOperation | lucene.OrOperation | lucene.UnknownOperation):
+            yield from ((part, must or joined) for part, must in _flat(child, every))
+        else:
+            yield child, joined
+
+
+def _clauses(children: list[tuple[Any, bool]], query: QueryString, fields: tuple[str, ...]) -> Node:
     must, should, never = [], [], []
-    for child in children:
+    for child, necessary in children:
         if isinstance(child, lucene.Not | lucene.Prohibit):
             never.append(_node(child.a, query, fields))
-        elif every or isinstance(child, lucene.Plus):
+        elif necessary or isinstance(child, lucene.Plus):
             must.append(_node(child, query, fields))
         else:
             should.append(_node(child, query, fields))
     return Bool(tuple(must), tuple(should), tuple(never))
+
+
+def _spelt_out(text: str) -> str:
+    """Return the text with `&&`, `||` and `!` outside quotation marks as words, which luqum reads."""
+    parts = re.split(r'("(?:\\.|[^"\\])*")', text)
+    for place in range(0, len(parts), 2):
+        part = parts[place].replace("&&", " AND ").replace("||", " OR ")
+        parts[place] = re.sub(r"(^|[\s(])!(?=\S)", r"\1NOT ", part)
+    return "".join(parts)
 
 
 def _leaf(text: str, query: QueryString, fields: tuple[str, ...], *, quoted: bool) -> Node:
@@ -115,4 +134,9 @@ def _range(item: Any, query: QueryString, fields: tuple[str, ...]) -> Node:
         name = ("gt" if isinstance(item, lucene.From) else "lt") + ("e" if item.include else "")
         bounds[name] = str(item.a).strip()
     kept = {name: _ESCAPED.sub(r"\1", value).strip('"') for name, value in bounds.items() if value != "*"}
-    return Bool(should=tuple(Range(field, kept.get("gte"), kept.get("gt"), kept.get("lte"), kept.get("lt"), zone=query.zone) for field in fields))
+    return Bool(
+        should=tuple(
+            Range(field, kept.get("gte"), kept.get("gt"), kept.get("lte"), kept.get("lt"), zone=query.zone)
+            for field in fields
+        )
+    )

@@ -13,14 +13,27 @@ import numpy as np
 
 from compose.store.aggregations import aggregate
 from compose.store.catalogue import Index
+from compose.store.dates import parse_date
 from compose.store.engine import Engine
-from compose.store.errors import StoreError, UnsupportedError, illegal_argument
+from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
 from compose.store.query import All, parse
-from compose.store.sql import Condition, Fields, all_of, compile_query
+from compose.store.sql import FALSE, Condition, Fields, all_of, compile_query
 
 MAX_WINDOW = 10_000  # index.max_result_window
 _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",
          "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile"}  # fmt: skip
+
+_ELASTIC = {"fields", "docvalue_fields", "stored_fields", "script_fields", "highlight", "collapse", "rescore", "suggest",
+            "knn", "post_filter", "indices_boost", "runtime_mappings", "pit", "slice", "stats", "ext", "rank",
+            "terminate_after", "retriever"}  # fmt: skip
+
+
+def _token(value: Any) -> str:
+    if isinstance(value, dict):
+        return "START_OBJECT"
+    if isinstance(value, list):
+        return "START_ARRAY"
+    return "VALUE_STRING" if isinstance(value, str) else "VALUE_NUMBER"
 
 
 class Sort(msgspec.Struct, frozen=True):
@@ -49,7 +62,9 @@ def search(
     started = time.monotonic()
     for key in body:
         if key not in _BODY:
-            raise UnsupportedError(f"[{key}] in a search")
+            if key in _ELASTIC:
+                raise UnsupportedError(f"[{key}] in a search")
+            raise parsing(f"Unknown key for a {_token(body[key])} in [{key}].", line=1, col=1)
     for key in ("explain", "profile", "min_score"):
         if body.get(key):
             raise UnsupportedError(f"[{key}] in a search")
@@ -85,7 +100,7 @@ def search(
             after = _after(body["search_after"], order) if body.get("search_after") is not None else None
             hits = _hits(cursor, all_of([condition, after]) if after else condition, order, start, size, names, body)
             aggregations = body.get("aggs", body.get("aggregations"))
-            computed = aggregate(aggregations, condition, fields, cursor) if aggregations else None
+            computed = aggregate(aggregations, condition, fields, cursor) if aggregations and indices else None
         finally:
             cursor.execute("ROLLBACK")
     except duckdb.InterruptException:
@@ -95,7 +110,10 @@ def search(
     finally:
         timer.cancel()
     shards = len(indices)
-    shown: dict[str, Any] = {"max_score": 1.0 if hits and not order else None, "hits": hits}
+    shown: dict[str, Any] = {
+        "max_score": 1.0 if hits and not order else 0.0 if condition == FALSE and not order else None,
+        "hits": hits,
+    }
     if total is not None:
         shown = {"total": total, **shown}
     result: dict[str, Any] = {
@@ -120,7 +138,7 @@ def count(engine: Engine, indices: list[Index], query: Any) -> int:
 def in_indices(indices: list[Index]) -> Condition:
     """Return the condition that a document is in one of the indices."""
     if not indices:
-        return "false", []
+        return FALSE
     numbers = ", ".join(str(int(index.number)) for index in indices)
     return f"(number IN ({numbers}))", []
 
@@ -151,6 +169,10 @@ def read_sort(body: Any, fields: Fields) -> list[Sort]:
             or "numeric_type" in options
         ):
             raise UnsupportedError("[missing] with a value, [format] and [numeric_type] in a sort")
+        if str(options.get("order", "asc")).lower() not in ("asc", "desc"):
+            raise illegal_argument(
+                f"No enum constant org.elasticsearch.search.sort.SortOrder.{options['order'].upper()}"
+            )
         descending = str(options.get("order", "desc" if name == "_score" else "asc")).lower() == "desc"
         if name == "_score":
             continue
@@ -201,6 +223,8 @@ def _after(values: Any, order: list[Sort]) -> Condition:
         else:
             sign = "<" if key.descending else ">"
             cast = "CAST(? AS FLOAT)" if key.kind == "float" else "?"
+            if key.kind == "date" and isinstance(value, str):
+                value = parse_date(value)  # noqa: PLW2901 - the same value as the column has it
             beyond, beyond_values = (
                 f"({text} {sign} {cast}{'' if key.missing_first else f' OR {text} IS NULL'})",
                 [value],

@@ -137,6 +137,8 @@ def compile_query(node: Node, fields: Fields) -> Condition:
         case Ids():
             return ("list_contains(?::VARCHAR[], id)", [list(node.values)]) if node.values else FALSE
         case Exists():
+            if node.field == "_ignored":
+                return "(ignored IS NOT NULL)", []
             names = [node.field] if "*" not in node.field else fields.like(node.field)
             names += [below for name in list(names) for below in fields.under(name)]
             return any_of(_exists(field, fields) for name in names for field in fields.named(name))
@@ -235,7 +237,7 @@ def _of_index(node: Node, fields: Fields) -> Condition:
     raise UnsupportedError("this query on [_index]")
 
 
-def _each(field: Field, fields: Fields, text: str, values: list[Any]) -> Condition:
+def each(field: Field, fields: Fields, text: str, values: list[Any]) -> Condition:
     """Return a condition on a field's one value or on any of its many; `text` has `{}` for the value."""
     conditions: list[Condition] = []
     single = fields.columns.single.get(field.key)
@@ -276,7 +278,7 @@ def _on(field: Field, node: Node, fields: Fields) -> Condition:
                 return _term(field, node.text, fields)
             words = cut(str(node.text))
             return (
-                _each(field, fields, "contains({}, ?)", [f" {' '.join(words)}{'' if node.prefix else ' '}"])
+                each(field, fields, "contains({}, ?)", [f" {' '.join(words)}{'' if node.prefix else ' '}"])
                 if words
                 else FALSE
             )
@@ -286,14 +288,14 @@ def _on(field: Field, node: Node, fields: Fields) -> Condition:
 
 
 def _word(field: Field, word: str, fields: Fields) -> Condition:
-    return _each(field, fields, "contains({}, ?)", [f" {word} "])
+    return each(field, fields, "contains({}, ?)", [f" {word} "])
 
 
 def _term(field: Field, value: Any, fields: Fields, *, fold: bool = False) -> Condition:
     if field.kind == "keyword":
         if fold:
-            return _each(field, fields, "lower({}) = lower(?)", [_as_text(value)])
-        return _each(field, fields, "{} = ?", [_as_text(value)])
+            return each(field, fields, "lower({}) = lower(?)", [_as_text(value)])
+        return each(field, fields, "{} = ?", [_as_text(value)])
     if field.kind == "text":
         word = _as_text(value)
         word = word.lower() if fold else word
@@ -303,7 +305,7 @@ def _term(field: Field, value: Any, fields: Fields, *, fold: bool = False) -> Co
     converted = exact(field, value)
     if converted is None:
         return FALSE
-    return _each(field, fields, "{} = CAST(? AS FLOAT)" if field.kind == "float" else "{} = ?", [converted])
+    return each(field, fields, "{} = CAST(? AS FLOAT)" if field.kind == "float" else "{} = ?", [converted])
 
 
 def _terms(field: Field, values: tuple[Any, ...], fields: Fields) -> Condition:
@@ -316,7 +318,7 @@ def _terms(field: Field, values: tuple[Any, ...], fields: Fields) -> Condition:
     kind = {"keyword": "VARCHAR", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN"}[
         field.kind
     ]
-    return _each(field, fields, f"list_contains(?::{kind}[], {{}})", [present]) if present else FALSE
+    return each(field, fields, f"list_contains(?::{kind}[], {{}})", [present]) if present else FALSE
 
 
 def _as_text(value: Any) -> str:
@@ -338,7 +340,9 @@ def exact(field: Field, value: Any) -> Any:
     number = _number(value)
     if field.kind != "long":
         return float(number)
-    if float(number) != int(number) or not -(1 << RANGES[field.type]) <= int(number) < 1 << RANGES[field.type]:
+    if (isinstance(number, float) and not number.is_integer()) or not -(1 << RANGES[field.type]) <= int(
+        number
+    ) < 1 << RANGES[field.type]:
         return None
     return int(number)
 
@@ -382,7 +386,7 @@ def _range(field: Field, node: Range, fields: Fields) -> Condition:
             raise UnsupportedError(f"a range on the text field [{field.path}]")
         texts.append(f"{{}} {sign} ?")
         values.append(converted)
-    return _each(field, fields, "(" + " AND ".join(texts) + ")", values)
+    return each(field, fields, "(" + " AND ".join(texts) + ")", values)
 
 
 def _pattern(field: Field, pattern: str, fields: Fields, *, prefix: bool, fold: bool = False) -> Condition:
@@ -398,16 +402,16 @@ def _pattern(field: Field, pattern: str, fields: Fields, *, prefix: bool, fold: 
         )
     if prefix and not fold:
         if field.kind == "keyword":
-            return _each(field, fields, "starts_with({}, ?)", [pattern])
-        return _each(field, fields, "contains({}, ?)", [" " + pattern]) if " " not in pattern else FALSE
+            return each(field, fields, "starts_with({}, ?)", [pattern])
+        return each(field, fields, "contains({}, ?)", [" " + pattern]) if " " not in pattern else FALSE
     words = field.kind == "text"
     expression = re.escape(pattern) if prefix else as_regular_expression(pattern, within_word=words)
     if prefix:
         expression += "[^ ]*" if words else ".*"
     flags = "is" if fold else "s"
     if words:
-        return _each(field, fields, f"regexp_matches({{}}, ?, '{flags}')", [f" {expression} "])
-    return _each(field, fields, f"regexp_full_match({{}}, ?, '{flags}')", [expression])
+        return each(field, fields, f"regexp_matches({{}}, ?, '{flags}')", [f" {expression} "])
+    return each(field, fields, f"regexp_full_match({{}}, ?, '{flags}')", [expression])
 
 
 def as_regular_expression(pattern: str, *, within_word: bool) -> str:

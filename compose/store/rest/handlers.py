@@ -85,6 +85,10 @@ def bulk(engine: Engine, request: Request) -> Reply:
     request.allow("refresh", "require_alias", "_source", "list_executed_pipelines")
     started = time.monotonic()
     actions = list(read_bulk(request.body, request.variables.get("index")))
+    nameless = [number for number, action in enumerate(actions, 1) if not action.index]
+    if nameless:
+        problems = "".join(f" {number}: index is missing;" for number in range(1, len(nameless) + 1))
+        raise StoreError(400, "action_request_validation_exception", f"Validation Failed:{problems}")
     answers = Writer(engine).apply(actions, refresh=_refresh(request))
     return Reply(
         {
