@@ -1,0 +1,117 @@
+"""Which file this is: identity, growing signature, the marker at the offset, truncation. No input or output."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+import xxhash
+
+SIGNATURE_BYTES = 1024
+MARKER_BYTES = 256
+ALIKE_BYTES = 256  # less content than this in common does not make one file a copy of a live other
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """What is remembered of one generation.
+
+    Attributes:
+        generation: 16 hexadecimal digits, the first part of each document's id.
+        path: where it was last seen.
+        device, inode: of the file that holds it now.
+        offset: bytes acknowledged from the beginning.
+        signature_length, signature: hash of the first bytes, at most 1024.
+        marker_length, marker: hash of the bytes just before the offset.
+        stamp: the last valid timestamp before the offset.
+        gone_at: seconds since 1970 when no file held it any more; 0 while one does.
+        incarnation: how often a truncated file began with the same first line.
+        unterminated: the offset is that of a tail sent without its newline.
+    """
+
+    generation: str
+    path: str
+    device: int
+    inode: int
+    offset: int = 0
+    signature_length: int = 0
+    signature: str = ""
+    marker_length: int = 0
+    marker: str = ""
+    stamp: str = ""
+    gone_at: float = 0.0
+    incarnation: int = 0
+    unterminated: bool = False
+
+
+class Kind(enum.Enum):
+    """How a file on disk relates to a remembered generation."""
+
+    SAME = "same"
+    REWOUND = "rewound"
+    OTHER = "other"
+
+
+def digest(data: bytes) -> str:
+    """Return a short hash of bytes, as text."""
+    return xxhash.xxh3_64_hexdigest(data)
+
+
+def seed_of(volume: str) -> int:
+    """Return the 64-bit seed of the ids' line hashes; the volume id it comes from is never indexed or logged."""
+    return xxhash.xxh3_64_intdigest(b"line:" + volume.encode())
+
+
+def generation_id(volume: str, inode: int, head: bytes, incarnation: int) -> str:
+    """Return the identity of a generation from its volume, inode and first line.
+
+    Args:
+        head: the file's first bytes; what counts is the first line, at most 1024 bytes of it.
+        incarnation: 0, or how often this file began with the same line before.
+    """
+    first = head[:SIGNATURE_BYTES].split(b"\n", 1)[0]
+    extra = f"#{incarnation}" if incarnation else ""
+    return xxhash.xxh3_128_hexdigest(f"{volume}\0{inode}{extra}\0".encode() + first)[:16]
+
+
+def sign(record: Record, head: bytes) -> None:
+    """Let the signature grow with the file's first bytes."""
+    length = min(len(head), SIGNATURE_BYTES)
+    if length > record.signature_length:
+        record.signature_length, record.signature = length, digest(head[:length])
+
+
+def begins_alike(record: Record, head: bytes) -> bool:
+    """Whether a file that begins with `head` may be the remembered one."""
+    length = record.signature_length
+    return 0 < length <= len(head) and digest(head[:length]) == record.signature
+
+
+def compare(record: Record, head: bytes, size: int, before_offset: bytes) -> Kind:
+    """Say how a file relates to a remembered generation that had the same inode.
+
+    Args:
+        head: its first bytes, at least 1024 where it has so many.
+        size: in bytes.
+        before_offset: the `record.marker_length` bytes before `record.offset`, fewer where the file ends.
+    """
+    if size >= record.offset:
+        if not begins_alike(record, head):
+            return Kind.OTHER
+        return Kind.SAME if digest(before_offset) == record.marker or not record.offset else Kind.OTHER
+    # Shorter than what was acknowledged: a power cut takes the tail and leaves the beginning.
+    if begins_alike(record, head) and size >= SIGNATURE_BYTES:
+        return Kind.REWOUND
+    return Kind.OTHER
+
+
+def is_copy(record: Record, head: bytes, size: int, before_offset: bytes, alive: bool) -> bool:
+    """Whether a file with another inode holds the remembered generation: a copy, a moved or an unpacked file.
+
+    Args:
+        alive: whether the remembered file itself is still there, untouched; then little common content proves nothing.
+    """
+    if not record.offset or size < record.offset or not begins_alike(record, head):
+        return False
+    if digest(before_offset) != record.marker:
+        return False
+    return not alive or record.offset >= ALIKE_BYTES

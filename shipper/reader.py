@@ -1,0 +1,116 @@
+"""Complete lines of one generation, from an offset; plain files and .gz."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from isal import igzip
+
+from shipper.generation import MARKER_BYTES, SIGNATURE_BYTES
+
+CHUNK = 2 * 1024 * 1024
+LONGEST = 64 * 1024 * 1024
+
+
+class Source:
+    """The bytes of a file, by offset; the handle stays open so that a deleted file can be read to its end.
+
+    Args:
+        path: of the file; `.gz` is unpacked.
+
+    Raises:
+        OSError: it cannot be opened.
+        EOFError: a .gz is not complete yet.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.packed = path.endswith(".gz")
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._stream: Any = None
+        if self.packed:
+            self._stream = igzip.IGzipFile(filename=path)  # type: ignore[no-untyped-call]  # isal ships no types here
+            self.unpacked = 0
+            while block := self._stream.read(CHUNK):
+                self.unpacked += len(block)
+
+    def size(self) -> int:
+        """Bytes that can be read."""
+        return self.unpacked if self.packed else os.fstat(self._handle).st_size
+
+    def linked(self) -> bool:
+        """Whether the file still has a name."""
+        return os.fstat(self._handle).st_nlink > 0
+
+    def inode(self) -> tuple[int, int]:
+        """Device and inode."""
+        seen = os.fstat(self._handle)
+        return seen.st_dev, seen.st_ino
+
+    def at(self, offset: int, length: int) -> bytes:
+        """Return the bytes at an offset, fewer at the end."""
+        if not self.packed:
+            return os.pread(self._handle, length, offset)
+        self._stream.seek(offset)
+        data: bytes = self._stream.read(length)
+        return data
+
+    def head(self) -> bytes:
+        """Return the first bytes, as many as a signature wants."""
+        return self.at(0, SIGNATURE_BYTES)
+
+    def close(self) -> None:
+        """Close the handle."""
+        os.close(self._handle)
+        if self._stream is not None:
+            self._stream.close()
+
+
+class Reader:
+    """Where one file is read.
+
+    Args:
+        source: the bytes.
+        offset: of the first byte not yet read.
+    """
+
+    def __init__(self, source: Source, offset: int) -> None:
+        self.source = source
+        self.offset = offset
+        self.before = source.at(max(0, offset - MARKER_BYTES), min(offset, MARKER_BYTES))
+
+    def unchanged(self) -> bool:
+        """Whether what lies before the offset is still what was read there."""
+        return self.source.at(self.offset - len(self.before), len(self.before)) == self.before
+
+    def read(self, whole: bool = False) -> list[bytes]:
+        """Return complete lines without their newlines; the offset is the caller's to move by `advance`.
+
+        Args:
+            whole: the file will not grow any more: take its last line even without a newline.
+        """
+        length = CHUNK
+        while True:
+            data = self.source.at(self.offset, length)
+            end = data.rfind(b"\n")
+            if end >= 0:
+                return data[:end].split(b"\n")
+            if len(data) < length:
+                return [data] if whole and data else []
+            if length >= LONGEST:
+                return [data]  # no line is that long: it is cut, and counted as such
+            length *= 4
+
+    def advance(self, offset: int) -> None:
+        """Move on to an offset."""
+        self.offset = offset
+        self.before = self.source.at(max(0, offset - MARKER_BYTES), min(offset, MARKER_BYTES))
+
+
+def volume_id(folder: Path) -> str:
+    """Return what the app left in `.volume-id`, or an empty text."""
+    try:
+        return (folder / ".volume-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

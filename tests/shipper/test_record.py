@@ -1,0 +1,88 @@
+"""Lines to records: index, id, repair, wrapping, redaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+import pytest
+
+from shipper.batch import Batch, address
+from shipper.record import RecordMaker
+from shipper.redaction import Redaction
+
+NOW = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC).timestamp()
+GOOD = b'{"@timestamp":"2026-11-24T10:00:00.000001Z","level":"INFO","message":"prediction served"}'
+
+
+def made(*lines: bytes, **changes: int) -> tuple[RecordMaker, Batch]:
+    """Records of lines, with the settings' defaults."""
+    given = {"max_line_bytes": 4096, "retention_days": 30, "sample": 1, **changes}
+    maker, batch = RecordMaker(Redaction(on=True), **given), Batch()
+    maker.add(list(lines), batch, batch.begin(0, "a.jsonl", 0), "0123456789abcdef", 7, "", NOW)
+    return maker, batch
+
+
+def test_a_good_line_goes_out_unchanged_into_the_index_of_its_own_day() -> None:
+    """The index is the event's day, the id is generation, offset and hash, the document is the line."""
+    _, batch = made(GOOD, GOOD)
+    index, first, document = address(batch.pieces[0])
+    assert (index, document) == ("ml-pipeline-2026.11.24", GOOD)
+    assert first.startswith("0123456789abcdef-000000000000-")
+    assert address(batch.pieces[1])[1].startswith(f"0123456789abcdef-{len(GOOD) + 1:012d}-")
+    assert batch.size == sum(map(len, batch.pieces))
+    assert batch.segments[0].end == 2 * (len(GOOD) + 1)
+
+
+def test_a_broken_line_is_wrapped_with_the_nearest_earlier_stamp_and_its_neighbours_are_kept() -> None:
+    """Nothing is dropped for its form."""
+    maker, batch = made(GOOD, b"Traceback (most recent call last)", b"[1]", b'{"a":"\xff"}', GOOD)
+    documents = [msgspec.json.decode(address(piece)[2]) for piece in batch.pieces]
+    assert len(documents) == 5
+    assert documents[1]["message"] == "Traceback (most recent call last)"
+    assert (documents[1]["level"], documents[1]["logger"]) == ("WARNING", "shipper")
+    assert documents[1]["@timestamp"] == "2026-11-24T10:00:00.000001Z"
+    assert maker.counts["wrapped"] == 2
+    assert maker.counts["not_utf8"] == 1
+
+
+@pytest.mark.parametrize(
+    ("stamp", "index"),
+    [
+        (b'"2026-11-23 23:30:00"', "ml-pipeline-2026.11.23"),
+        (b'"2026-11-24T00:30:00+02:00"', "ml-pipeline-2026.11.23"),
+        (b"1795478400", "ml-pipeline-2026.11.24"),
+        (b"1795478400000", "ml-pipeline-2026.11.24"),
+        (b'"2027-01-01T00:00:00Z"', "ml-pipeline-undated"),
+        (b'"yesterday"', "ml-pipeline-undated"),
+    ],
+)
+def test_the_day_is_that_of_the_stamp_in_utc(stamp: bytes, index: str) -> None:
+    """Zone-less is UTC, numbers are epochs, the far future and the unreadable are undated."""
+    _, batch = made(b'{"@timestamp":%b,"message":"m"}' % stamp)
+    assert address(batch.pieces[0])[0] == index
+
+
+def test_expired_empty_and_long_lines_are_counted() -> None:
+    """An expired line is not sent, an empty one neither, a long one is cut."""
+    old = b'{"@timestamp":"2026-01-01T00:00:00.000000Z"}'
+    maker, batch = made(old, b"", b"x" * 5000)
+    assert len(batch.pieces) == 1
+    assert (maker.counts["expired"], maker.counts["empty"], maker.counts["cut"]) == (1, 1, 1)
+
+
+def test_personal_data_in_message_and_error_is_masked() -> None:
+    """E-mail, IBAN, card and phone numbers do not leave."""
+    line = (
+        b'{"@timestamp":"2026-11-24T10:00:00.000000Z","message":"mail a.b@example.org card 4111 1111 1111 1111",'
+        b'"error":"iban DE89370400440532013000 call +49 30 1234567"}'
+    )
+    _, batch = made(line)
+    document = msgspec.json.decode(address(batch.pieces[0])[2])
+    assert document["message"] == "mail [email] card [card]"
+    assert document["error"] == "iban [iban] call [phone]"
+
+
+def test_the_same_line_at_the_same_place_has_the_same_id() -> None:
+    """A re-sent line meets its first copy."""
+    assert made(GOOD)[1].pieces == made(GOOD)[1].pieces
