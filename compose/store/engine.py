@@ -6,7 +6,9 @@ loader moves what waits into the table, a batch per transaction.
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 import shutil
 import threading
 import time
@@ -20,7 +22,7 @@ import msgspec
 
 from compose.store import catalogue as catalogue_module
 from compose.store.catalogue import Index, Options, check_name
-from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError
+from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError, illegal_argument
 from compose.store.settings import StoreSettings
 from compose.store.table import Batch, Operation, Table
 from compose.store.templates import compose, winner
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _LOAD_DOCUMENTS = 20_000  # the loader does not wait longer once so many documents are pending
 _DISK_CHECK_SECONDS = 1.0
+_DATED = re.compile(r".*-(\d{4}.\d{2}.\d{2})(-\d+)?")
 
 
 class _Line(msgspec.Struct):
@@ -98,14 +101,36 @@ class Engine:
         self._disk_free = 0
         self._counts: dict[int, int] = {}
         self._next_number = 1
+        self.orphans = 0
         self._recover()
+        if self.orphans:
+            log.error("documents of the translog have no index any more", extra={"documents": self.orphans})
         self._loader = threading.Thread(target=self._load_for_ever, name="loader", daemon=True)
         self._loader.start()
 
     def _open_table(self, folder: Path) -> Table:
-        return Table(
-            folder / "documents.duckdb", memory_limit=self.settings.memory_limit, threads=self.settings.threads
-        )
+        path = folder / "documents.duckdb"
+        try:
+            return Table(path, memory_limit=self.settings.memory_limit, threads=self.settings.threads)
+        except (
+            duckdb.IOException,
+            duckdb.SerializationException,
+            duckdb.InternalException,
+            duckdb.FatalException,
+        ) as error:
+            if not path.exists() or "Conflicting lock" in str(error):
+                raise
+            # Nothing is deleted: what the database held and the translog no longer has may still be got out of it.
+            aside = path.with_name(f"documents.damaged-{self.clock()}.duckdb")
+            path.rename(aside)
+            wal = path.with_name(path.name + ".wal")
+            if wal.exists():
+                wal.rename(aside.with_name(aside.name + ".wal"))
+            self.last_error = f"the database was damaged, is set aside as {aside.name}, and was rebuilt from the translog as far as it goes"
+            log.exception(
+                "the database is damaged; it is set aside and rebuilt from the translog", extra={"file": str(aside)}
+            )
+            return Table(path, memory_limit=self.settings.memory_limit, threads=self.settings.threads)
 
     # -- recovery ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +162,8 @@ class Engine:
             source = bytes(line.s) or None
             mapping = next((index.mapping for index in self.indices.values() if index.number == line.x), None)
             if mapping is None:
-                return  # its index was dropped later on, in the same stretch of the translog
+                self.orphans += 1  # the translog no longer has the beginning of its index
+                return
             prepared = prepare(msgspec.json.decode(source), mapping) if source is not None else None
             self._queue(
                 Operation(
@@ -318,6 +344,10 @@ class Engine:
         base_settings, base_mapping = compose(templates[chosen], self.group("component")) if chosen else ({}, {})
         flat = {**base_settings, **{key: value for key, value in (settings or {}).items() if value != "null"}}
         flat = {key: value for key, value in flat.items() if key not in ("index.uuid", "index.creation_date")}
+        if flat.get("index.lifecycle.parse_origination_date") == "true" and not _DATED.fullmatch(name):
+            raise illegal_argument(
+                f"index name [{name}] does not match pattern '^.*-(\\d{{4}}.\\d{{2}}.\\d{{2}})(-[\\d]+)?$'"
+            )
         index = Index(name, self._next_number, _uuid(), self.clock(), flat, base_mapping)
         if mapping:
             index.mapping = index.mapping.merged(mapping)
@@ -479,6 +509,4 @@ class Engine:
 
 
 def _uuid() -> str:
-    import base64
-
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

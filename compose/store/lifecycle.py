@@ -36,7 +36,17 @@ def check_policy(body: dict[str, Any]) -> dict[str, Any]:
                 raise UnsupportedError(f"the lifecycle action [{action}]")
         if "delete" in phase.get("actions", {}) and name != "delete":
             raise illegal_argument(f"invalid action [delete] defined in phase [{name}]")
-    return policy
+    phases = {
+        name: {"min_age": "0ms", **phase, "actions": _with_defaults(phase.get("actions", {}))}
+        for name, phase in policy["phases"].items()
+    }
+    return {**policy, "phases": phases}
+
+
+def _with_defaults(actions: dict[str, Any]) -> dict[str, Any]:
+    if "delete" in actions:
+        return {**actions, "delete": {"delete_searchable_snapshot": True, **actions["delete"]}}
+    return actions
 
 
 def origin(index: Index) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from compose.store.errors import UnsupportedError, illegal_argument, parsing
+from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -136,7 +136,13 @@ def parse(body: Any) -> Node:
         StoreError: it is no query, or one that is not supported.
     """
     if not isinstance(body, dict):
-        raise parsing("[_na] query malformed, must start with start_object")
+        raise parsing(
+            "Unknown key for a START_ARRAY in [query]."
+            if isinstance(body, list)
+            else "[_na] query malformed, must start with start_object",
+            line=1,
+            col=1,
+        )
     if not body:
         raise illegal_argument("query malformed, empty clause found")
     if len(body) > 1:
@@ -176,6 +182,8 @@ def _check(
     for key in content:
         if key in unsupported:
             raise UnsupportedError(f"[{key}] of the query [{name}]")
+        if key not in allowed and key not in _COMMON and name == "bool":
+            raise StoreError(400, "x_content_parse_exception", f"[1:1] [bool] unknown field [{key}]")
         if key not in allowed and key not in _COMMON:
             raise parsing(f"[{name}] query does not support [{key}]", line=1, col=1)
 

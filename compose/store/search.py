@@ -77,7 +77,7 @@ def search(
         )
     fields = Fields(indices, engine.table.columns, engine.clock())
     condition = all_of(
-        [in_indices(indices), compile_query(parse(body["query"]) if body.get("query") else All(), fields)]
+        [in_indices(indices), compile_query(parse(body["query"]) if body.get("query") is not None else All(), fields)]
     )
     if before is not None:
         condition = all_of([condition, before])

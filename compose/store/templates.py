@@ -12,7 +12,7 @@ from compose.store.mapping import check, merge
 _PARTS = {"settings", "mappings", "aliases"}
 
 
-def check_template(name: str, body: dict[str, Any]) -> dict[str, Any]:
+def check_template(body: dict[str, Any]) -> dict[str, Any]:
     """Return an index template as it is kept.
 
     Raises:
@@ -43,7 +43,6 @@ def check_template(name: str, body: dict[str, Any]) -> dict[str, Any]:
         raise StoreError(
             400, "action_request_validation_exception", "Validation Failed: 1: index template priority must be >= 0;"
         )
-    _ = name
     return kept
 
 
@@ -91,7 +90,11 @@ def compose(template: dict[str, Any], components: dict[str, dict[str, Any]]) -> 
         if name in components:
             parts.append(components[name]["template"])
         elif name not in missing_allowed:
-            raise illegal_argument(f"component template [{name}] does not exist")
+            raise StoreError(
+                400,
+                "invalid_index_template_exception",
+                f"index_template invalid, cause [index template specifies component templates [{name}] that do not exist]",
+            )
     for part in [*parts, template.get("template", {})]:
         settings.update(check_settings(part.get("settings", {})))
         mappings = merge(mappings, part.get("mappings", {}))

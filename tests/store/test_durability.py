@@ -56,7 +56,10 @@ def write_for_ever(url: str, writer: int, acknowledged: set[str], ended: threadi
         while not ended.is_set():
             try:
                 answer = httpx.post(
-                    f"{url}/_bulk", content=b"".join(lines), timeout=10, headers={"content-type": "application/x-ndjson"}
+                    f"{url}/_bulk",
+                    content=b"".join(lines),
+                    timeout=10,
+                    headers={"content-type": "application/x-ndjson"},
                 )
                 items = msgspec.json.decode(answer.content)["items"]
             except (httpx.TransportError, msgspec.DecodeError):

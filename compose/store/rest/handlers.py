@@ -531,7 +531,7 @@ def put_index_template(engine: Engine, request: Request) -> Reply:
     """Keep an index template."""
     request.allow("create", "cause")
     name = request.variables["name"]
-    body = check_template(name, request.json(required=True))
+    body = check_template(request.json(required=True))
     with engine.lock:
         check_conflict(name, body, engine.group("template"))
         compose(body, engine.group("component"))
@@ -619,12 +619,13 @@ def simulate(engine: Engine, request: Request) -> Reply:
     name = request.variables.get("name", "")
     body = request.json()
     if body:
-        return _simulated(engine, name, check_template(name, body))
+        return _simulated(engine, name, check_template(body))
     return _simulated(engine, name, _named(engine, "template", request, "unable to simulate template")[name])
 
 
 def _simulated(engine: Engine, name: str, template: dict[str, Any]) -> Reply:
     settings, mappings = compose(template, engine.group("component"))
+    settings["index.routing.allocation.include._tier_preference"] = "data_content"
     others = overlapping(name, template, engine.group("template"))
     return Reply(
         {"template": {"settings": nested(settings), "mappings": mappings, "aliases": {}}, "overlapping": others}
