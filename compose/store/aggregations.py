@@ -19,10 +19,13 @@ from compose.store.table import TYPES
 
 MAX_BUCKETS = 65_536  # search.max_buckets
 _METRICS = {"avg", "min", "max", "sum", "stats", "value_count", "cardinality", "percentiles"}
-_ELASTIC = {"histogram", "range", "date_range", "top_hits", "composite", "significant_terms", "nested", "global", "sampler",
-            "extended_stats", "percentile_ranks", "top_metrics", "weighted_avg", "multi_terms", "rare_terms", "adjacency_matrix",
+_ELASTIC = {"histogram", "range", "date_range", "top_hits", "composite", "significant_terms", "nested",
+    "global", "sampler",
+            "extended_stats", "percentile_ranks", "top_metrics", "weighted_avg", "multi_terms", "rare_terms",
+            "adjacency_matrix",
             "auto_date_histogram", "scripted_metric", "string_stats", "bucket_script", "bucket_sort", "cumulative_sum",
-            "derivative", "moving_fn", "avg_bucket", "max_bucket", "min_bucket", "sum_bucket", "stats_bucket", "ip_range",
+            "derivative", "moving_fn", "avg_bucket", "max_bucket", "min_bucket", "sum_bucket", "stats_bucket",
+            "ip_range",
             "median_absolute_deviation", "boxplot", "matrix_stats", "geo_bounds", "geo_centroid"}  # fmt: skip
 _PERCENTS = (1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0)
 _CALENDAR = {
@@ -55,7 +58,8 @@ def _one(name: str, definition: Any, condition: Condition, fields: Fields, curso
     kinds = [key for key in definition if key not in ("aggs", "aggregations", "meta")]
     if len(kinds) != 1:
         raise parsing(f"Missing definition for aggregation [{name}]" if not kinds else
-                      f"Found two aggregation type definitions in [{name}]: [{kinds[0]}] and [{kinds[1]}]", line=1, col=1)  # fmt: skip
+                      f"Found two aggregation type definitions in [{name}]: [{kinds[0]}] and "
+                      f"[{kinds[1]}]", line=1, col=1)  # fmt: skip
     kind, options = kinds[0], definition[kinds[0]]
     below: dict[str, Any] = definition.get("aggs") or definition.get("aggregations") or {}
     if kind in _METRICS:
@@ -116,7 +120,8 @@ def _field(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field, s
     field = found[0]
     if field.kind == "text":
         raise illegal_argument(
-            f"Fielddata is disabled on [{path}] in [{fields.indices[0].name}]. Text fields are not optimised for operations "
+            f"Fielddata is disabled on [{path}] in [{fields.indices[0].name}]. Text fields are not "
+            f"optimised for operations "
             "that require per-document field data like aggregations and sorting, so these operations are disabled by "
             "default. Please use a keyword field instead."
         )
@@ -261,7 +266,7 @@ def _date_histogram(
     if field.key in fields.columns.many:
         raise UnsupportedError(f"date_histogram on [{field.path}], which has arrays in some documents,")
     low, high = cursor.execute(
-        f"SELECT min({column}), max({column}) FROM documents WHERE {condition[0]}",
+        f"SELECT min({column}), max({column}) FROM documents WHERE {condition[0]}",  # noqa: S608 - see sql
         condition[1],
     ).fetchone()
     if low is None:

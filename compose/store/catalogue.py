@@ -1,4 +1,4 @@
-"""Indices and what belongs to them: names, settings, mappings; which indices an expression such as `ml-*,-ml-old` means."""
+"""Indices and what belongs to them: names, settings, mappings; what `ml-*,-ml-old` means."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Dates as Elasticsearch reads them: milliseconds since 1970 in UTC, formats, date maths such as `now-1h/d`.
 
 Formats: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/mapping-date-format.html;
-date maths: .../common-options.html#date-math. A date read for an upper bound is rounded up: what it leaves out is filled
-with its largest value.
+date maths: .../common-options.html#date-math. A date read for an upper bound is rounded up: parts of the
+time that it leaves out have their largest value.
 """
 
 from __future__ import annotations

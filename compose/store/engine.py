@@ -126,7 +126,10 @@ class Engine:
             wal = path.with_name(path.name + ".wal")
             if wal.exists():
                 wal.rename(aside.with_name(aside.name + ".wal"))
-            self.last_error = f"the database was damaged, is set aside as {aside.name}, and was rebuilt from the translog as far as it goes"
+            self.last_error = (
+                f"the database was damaged, is set aside as {aside.name}, "
+                "and was rebuilt from the translog as far as it goes"
+            )
             log.exception(
                 "the database is damaged; it is set aside and rebuilt from the translog", extra={"file": str(aside)}
             )
@@ -479,7 +482,10 @@ class Engine:
             self._stopping = True
             self._changed.notify_all()
         self._loader.join()
-        self.translog.close()
+        try:
+            self.translog.close()
+        except TranslogError:
+            log.exception("the translog could not be made durable at the end")
         self.table.close()
 
     def require(self, name: str) -> Index:

@@ -1,6 +1,7 @@
 """Index lifecycle policies: checked, the phase of an index by its age, and the deletion of those that are old enough.
 
-Phases without effect on a single table (set_priority, forcemerge, readonly) are shown by `_ilm/explain`; `delete` deletes.
+Phases without effect on a single table (set_priority, forcemerge, readonly) are shown by `_ilm/explain`;
+`delete` deletes.
 """
 
 from __future__ import annotations

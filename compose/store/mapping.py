@@ -25,10 +25,12 @@ KINDS = {
 RANGES = {"long": 63, "integer": 31, "short": 15, "byte": 7}
 
 _PARAMETERS = {
-    "keyword": {"ignore_above", "null_value", "fields", "index", "doc_values", "store", "norms", "eager_global_ordinals",
+    "keyword": {"ignore_above", "null_value", "fields", "index", "doc_values", "store", "norms",
+    "eager_global_ordinals",
                 "split_queries_on_whitespace", "index_options", "similarity", "copy_to", "boost", "meta"},
     "text": {"fields", "index", "store", "norms", "analyzer", "search_analyzer", "search_quote_analyzer", "fielddata",
-             "index_options", "similarity", "position_increment_gap", "index_prefixes", "index_phrases", "copy_to", "meta",
+             "index_options", "similarity", "position_increment_gap", "index_prefixes", "index_phrases",
+             "copy_to", "meta",
              "term_vector", "eager_global_ordinals"},
     "number": {"ignore_malformed", "coerce", "null_value", "fields", "index", "doc_values", "store", "copy_to", "meta",
                "time_series_metric", "time_series_dimension"},
@@ -40,7 +42,8 @@ _PARAMETERS = {
 _ROOT = {"dynamic", "date_detection", "numeric_detection", "dynamic_date_formats", "dynamic_templates", "properties",
          "_meta", "_source", "_data_stream_timestamp"}  # fmt: skip
 _ELASTIC_TYPES = {
-    "ip", "geo_point", "geo_shape", "nested", "flattened", "date_nanos", "scaled_float", "unsigned_long", "binary", "alias",
+    "ip", "geo_point", "geo_shape", "nested", "flattened", "date_nanos", "scaled_float", "unsigned_long",
+    "binary", "alias",
     "integer_range", "long_range", "float_range", "double_range", "date_range", "ip_range", "completion", "join",
     "search_as_you_type", "token_count", "dense_vector", "sparse_vector", "wildcard", "constant_keyword", "version",
     "match_only_text", "histogram", "percolator", "rank_feature", "rank_features", "semantic_text", "shape", "point",

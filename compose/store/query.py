@@ -169,8 +169,10 @@ def parse(body: Any) -> Node:
 
 _ELASTIC = {
     "boosting", "dis_max", "function_score", "fuzzy", "regexp", "nested", "has_child", "has_parent", "parent_id",
-    "geo_bounding_box", "geo_distance", "geo_shape", "geo_polygon", "more_like_this", "percolate", "knn", "rank_feature", "script",
-    "script_score", "wrapper", "pinned", "distance_feature", "terms_set", "intervals", "span_term", "span_near", "span_or",
+    "geo_bounding_box", "geo_distance", "geo_shape", "geo_polygon", "more_like_this", "percolate", "knn",
+    "rank_feature", "script",
+    "script_score", "wrapper", "pinned", "distance_feature", "terms_set", "intervals", "span_term",
+    "span_near", "span_or",
     "combined_fields", "match_bool_prefix", "common", "rule", "semantic", "sparse_vector", "text_expansion",
     "weighted_tokens", "shape",
 }  # fmt: skip
@@ -418,7 +420,8 @@ _READERS: dict[str, Any] = {
     "match_all": _all, "match_none": _none, "term": _term, "terms": _terms, "match": _match,
     "match_phrase": _phrase("match_phrase", prefix=False),
     "match_phrase_prefix": _phrase("match_phrase_prefix", prefix=True), "multi_match": _multi_match, "range": _range,
-    "exists": _exists, "ids": _ids, "prefix": _pattern("prefix", prefix=True), "wildcard": _pattern("wildcard", prefix=False),
+    "exists": _exists, "ids": _ids, "prefix": _pattern("prefix", prefix=True),
+    "wildcard": _pattern("wildcard", prefix=False),
     "bool": _bool, "constant_score": _constant_score, "query_string": _query_string("query_string"),
     "simple_query_string": _query_string("simple_query_string"),
 }  # fmt: skip

@@ -395,7 +395,8 @@ def _pattern(field: Field, pattern: str, fields: Fields, *, prefix: bool, fold: 
         raise StoreError(
             400,
             "query_shard_exception",
-            f"Can only use {name} queries on keyword, text and wildcard fields - not on [{field.path}] which is of type "
+            f"Can only use {name} queries on keyword, text and wildcard fields - not on [{field.path}] "
+            f"which is of type "
             f"[{field.type}]",
             index=fields.indices[0].name,
             index_uuid=fields.indices[0].uuid,

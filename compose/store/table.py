@@ -1,8 +1,8 @@
-"""The DuckDB database: one row per document, typed columns per field, the catalogue, and how far the translog is loaded.
+"""The DuckDB database: one row per document, typed columns per field, the catalogue, how far it is loaded.
 
-Only the loader writes, one transaction per batch, which also stores the last sequence number: what is in the database and
-what is still to be replayed can never overlap. Column names are numbers given by the `columns` table, so no text of a
-user ever becomes part of a statement.
+Only the loader writes, one transaction per batch, which also stores the last sequence number: what is in the
+database and what is still to be replayed can never overlap. Column names are numbers given by
+the `columns` table, so no text of a user ever becomes part of a statement.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 
 # Kind of a field → type of its column; dates are milliseconds since 1970, texts are ` word word `.
 TYPES = {
-    "keyword": "VARCHAR", "text": "VARCHAR", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN",
+    "keyword": "VARCHAR", "text": "VARCHAR", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE",
+    "boolean": "BOOLEAN",
     "date": "BIGINT",
 }  # fmt: skip
 _NUMPY = {"long": np.int64, "date": np.int64, "float": np.float64, "double": np.float64, "boolean": np.bool_}

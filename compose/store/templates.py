@@ -20,7 +20,8 @@ def check_template(body: dict[str, Any]) -> dict[str, Any]:
     """
     unknown = sorted(
         body.keys()
-        - {"index_patterns", "template", "composed_of", "priority", "version", "_meta", "ignore_missing_component_templates",
+        - {"index_patterns", "template", "composed_of", "priority", "version", "_meta",
+        "ignore_missing_component_templates",
            "allow_auto_create", "data_stream", "deprecated"}
     )  # fmt: skip
     if unknown:
@@ -93,7 +94,8 @@ def compose(template: dict[str, Any], components: dict[str, dict[str, Any]]) -> 
             raise StoreError(
                 400,
                 "invalid_index_template_exception",
-                f"index_template invalid, cause [index template specifies component templates [{name}] that do not exist]",
+                f"index_template invalid, cause [index template specifies component templates [{name}] "
+                f"that do not exist]",
             )
     for part in [*parts, template.get("template", {})]:
         settings.update(check_settings(part.get("settings", {})))

@@ -18,12 +18,18 @@ _IDEOGRAPH = (
     "\U00020000-\U0003ffff"
 )
 _KATAKANA = "\u30a0-\u30ff\u31f0-\u31ff\uff66-\uff9f"
-_EXTEND = "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u0900-\u0903\u093a-\u094f\u200d\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f"
+_EXTEND = (
+    "\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f"
+    "\u0900-\u0903\u093a-\u094f\u200d\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f"
+)
 _LETTER = rf"(?:[^\W\d_{_IDEOGRAPH}{_KATAKANA}][{_EXTEND}]*)"
 _DIGIT = rf"(?:\d[{_EXTEND}]*)"
 _JOIN = rf"(?:_[{_EXTEND}]*)"
 _MID_LETTER = "[:.'\u00b7\u0387\u055f\u05f4\u2018\u2019\u2024\u2027\ufe13\ufe52\ufe55\uff07\uff0e\uff1a]"
-_MID_NUMBER = "[,;.'\u037e\u0589\u060c\u060d\u066c\u07f8\u2018\u2019\u2024\u2044\ufe10\ufe14\ufe50\ufe52\ufe54\uff07\uff0c\uff0e\uff1b]"
+_MID_NUMBER = (
+    "[,;.'\u037e\u0589\u060c\u060d\u066c\u07f8"
+    "\u2018\u2019\u2024\u2044\ufe10\ufe14\ufe50\ufe52\ufe54\uff07\uff0c\uff0e\uff1b]"
+)
 _WORD = re.compile(
     # A run that begins with joins only counts when a letter or a digit is in it.
     rf"(?:{_JOIN}*(?:{_LETTER}(?:{_MID_LETTER}(?={_LETTER}))?|{_DIGIT}(?:{_MID_NUMBER}(?={_DIGIT}))?)"

@@ -41,10 +41,9 @@ class Action(msgspec.Struct):
     require_existing_index: bool = False
 
 
-class _Meta(msgspec.Struct, forbid_unknown_fields=True):
-    _index: str | None = None
-    _id: str | int | None = None
-    _type: str | None = None
+class _Meta(msgspec.Struct, forbid_unknown_fields=True, rename={"index": "_index", "id": "_id"}):
+    index: str | None = None
+    id: str | int | None = None
     routing: str | None = None
     if_seq_no: int | None = None
     if_primary_term: int | None = None
@@ -91,10 +90,10 @@ def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
         if not head_line.strip():
             continue
         verb, meta = _read_head(head_line, position)
-        index = meta._index or default_index
-        if meta._index == "":
+        index = meta.index or default_index
+        if meta.index == "":
             index = ""
-        name = str(meta._id) if meta._id is not None else None
+        name = str(meta.id) if meta.id is not None else None
         if verb == "delete":
             yield Action(verb, index or "", name, b"", meta.if_seq_no)
             continue
@@ -144,7 +143,7 @@ def _bad_head(line: bytes, number: int, problem: str) -> StoreError:
             return illegal_argument(
                 f"Malformed action/metadata line [{number}], expected START_OBJECT but found [VALUE_STRING]"
             )
-        unknown = sorted(meta.keys() - set(_Meta.__struct_fields__))
+        unknown = sorted(meta.keys() - set(_Meta.__struct_encode_fields__))
         if unknown:
             return illegal_argument(f"Action/metadata line [{number}] contains an unknown parameter [{unknown[0]}]")
         return illegal_argument(f"Malformed action/metadata line [{number}]: {problem}")
@@ -400,7 +399,7 @@ def _conflict(index: Index, reason: str) -> StoreError:
 def _missing_index(name: str) -> StoreError:
     return StoreError(
         404, "index_not_found_exception", f"no such index [{name}]", index=name, index_uuid="_na_",
-        **{"resource.type": "index_or_alias", "resource.id": name},
+        cause=None, **{"resource.type": "index_or_alias", "resource.id": name},
     )  # fmt: skip
 
 

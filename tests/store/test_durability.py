@@ -118,7 +118,7 @@ def check(result: dict[str, Any]) -> None:
     assert result["acknowledged"] <= set(result["found"])
     assert len(result["found"]) == len(set(result["found"])) == result["count"]
     assert result["code"] == 0
-    print(f"acknowledged {len(result['acknowledged'])}, there {result['count']}")  # noqa: T201 - the soak's figure
+    print(f"acknowledged {len(result['acknowledged'])}, there {result['count']}")
 
 
 def test_ten_kills_lose_and_double_nothing(tmp_path: Path) -> None:

@@ -470,7 +470,8 @@ def cat_health(engine: Engine, request: Request) -> Reply:
     request.allow("v", "h", "s", "ts")
     value = health(engine, Request("GET", "/", {}, b"")).value
     row = {"epoch": str(engine.clock() // 1000), "cluster": "embedded", "status": value["status"], "node.total": "1",
-           "node.data": "1", "shards": str(value["active_shards"]), "pri": str(value["active_primary_shards"])}  # fmt: skip
+           "node.data": "1", "shards": str(value["active_shards"]),
+           "pri": str(value["active_primary_shards"])}  # fmt: skip
     return _cat([row], request)
 
 
@@ -599,7 +600,8 @@ def delete_component(engine: Engine, request: Request) -> Reply:
             raise StoreError(
                 400,
                 "illegal_argument_exception",
-                f"component templates [{','.join(sorted(used))}] cannot be removed as they are still in use by index templates [{template}]",
+                f"component templates [{','.join(sorted(used))}] cannot be removed as they are still in "
+                f"use by index templates [{template}]",
             )
     engine.put({f"component/{name}": None for name in found})
     return Reply(ACKNOWLEDGED)

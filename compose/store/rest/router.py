@@ -119,12 +119,13 @@ def dispatch(engine: Engine, request: Request) -> Reply:
                 },
                 405,
             )
-        raise StoreError(
+        unknown = StoreError(
             400,
             "illegal_argument_exception",
             f"no handler found for uri [{request.path}] and method [{request.method}] in the embedded store; "
             "see docs/embedded-store.md",
         )
+        return Reply(unknown.body(), 400)
     except StoreError as error:
         return Reply(error.body(), error.status)
     except duckdb.OutOfMemoryException as error:

@@ -51,6 +51,11 @@ def _too_large(limit: int) -> StoreError:
     return StoreError(413, "content_too_long_exception", f"the body is larger than {limit} bytes (STORE_MAX_BODY)")
 
 
+def _check_length(length: int, limit: int) -> None:
+    if length > limit:
+        raise _too_large(limit)
+
+
 class Application:
     """Turns HTTP requests into requests of the store."""
 
@@ -69,24 +74,23 @@ class Application:
         found = [hmac.compare_digest(header.encode(), accepted.encode()) for accepted in self._accepted]
         return not self._accepted or any(found)
 
+    def _check(self, headers: Any, limit: int) -> None:
+        _check_length(int(headers.get("content-length", "0") or 0), limit)
+        if not self._allowed(headers.get("authorization", "") or ""):
+            raise StoreError(401, "security_exception", "missing or wrong authentication credentials for REST request")
+
     async def __call__(self, scope: Any, protocol: Any) -> None:
         """Serve one request."""
         headers = scope.headers
         media = headers.get("accept", "") or ""
         try:
             limit = self.settings.max_body
-            if int(headers.get("content-length", "0") or 0) > limit:
-                raise _too_large(limit)
-            if not self._allowed(headers.get("authorization", "") or ""):
-                raise StoreError(
-                    401, "security_exception", "missing or wrong authentication credentials for REST request"
-                )
+            self._check(headers, limit)
             pieces, length = [], 0
             if scope.method != "HEAD":
                 async for piece in protocol:
                     length += len(piece)
-                    if length > limit:
-                        raise _too_large(limit)
+                    _check_length(length, limit)
                     pieces.append(bytes(piece))
             encoding = (headers.get("content-encoding", "") or "").lower()
             loop = asyncio.get_running_loop()
