@@ -28,8 +28,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         host, port: address it listens on (STORE_HOST, STORE_PORT).
-        dir: folder of the database, the translog and the snapshots (STORE_DIR).
-        repository_dir: the one folder under which snapshot repositories may lie; empty: `snapshots` in `dir`.
+        dir: folder of the database and the translog (STORE_DIR).
         memory_limit: bytes that DuckDB may use.
         threads: threads that DuckDB may use.
         max_body: largest request body in bytes, before and after unpacking.
@@ -47,7 +46,6 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9200
     dir: Path = Path(".stack/store")
-    repository_dir: str = ""
     memory_limit: Bytes = 256 * _MIB
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     max_body: Bytes = 100 * _MIB
@@ -61,11 +59,6 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     username: str = "elastic"
     password: str = ""
     api_key: str = ""
-
-    @property
-    def repositories(self) -> Path:
-        """Folder under which every snapshot repository lies."""
-        return Path(self.repository_dir).absolute() if self.repository_dir else self.dir / "snapshots"
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[StoreSettings, list[str]]:
