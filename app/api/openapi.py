@@ -101,12 +101,15 @@ def document(settings: AppSettings) -> dict[str, Any]:
     def several(name: str, items: dict[str, Any]) -> dict[str, Any]:
         return {**_object({name: {**batch, "items": items}}), "additionalProperties": False}
 
-    refusals = (400, 413, 415, 422, 500, 503)
+    refusals: tuple[int, ...] = (400, 413, 415, 422, 500, 503)
     if settings.api_key_file is not None:
         refusals = (400, 401, *refusals[1:])
     predicted = {
-        "anyOf": [_object({**_answer(), **model}), _object({"predictions": {"type": "array", "items": numbered}, **model})]
-    }  # fmt: skip
+        "anyOf": [
+            _object({**_answer(), **model}),
+            _object({"predictions": {"type": "array", "items": numbered}, **model}),
+        ]
+    }
     look = {name: {"type": "string"} for name in ("status",)}
     paths: dict[str, Any] = {
         "/predict": {

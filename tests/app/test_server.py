@@ -215,7 +215,9 @@ def refused(environment: dict[str, str]) -> str:
 def test_serve_is_refused_with_words(model_dir: Path, tmp_path: Path) -> None:
     """A second service in the state folder, a taken port, no model."""
     with serving(model_dir, tmp_path) as server:
-        assert "another service uses it" in refused(server.environment)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        assert "another service uses it" in refused({**server.environment, "APP_PORT": port})
         other = {**server.environment, "APP_STATE_DIR": str(tmp_path / "other")}
         assert "APP_PORT" in refused(other)
         assert "ml-app train" in refused({**other, "APP_MODEL_DIR": str(tmp_path / "none")})
