@@ -38,6 +38,8 @@ def parse_one(item: Any, path: str, limit: int) -> tuple[str, int, int, list[Pro
     if label is None:
         problems.append(Problem(path + "actual", "must be 0 or 1 (or no or yes)", path + "actual"))
     instance = item.get("instance", SINGLE)
+    if isinstance(instance, float) and instance.is_integer():  # JSON does not tell 67 from 67.0
+        instance = int(instance)
     if "instance" in item and (
         not isinstance(instance, int) or isinstance(instance, bool) or not 0 <= instance < limit
     ):
