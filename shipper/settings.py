@@ -51,6 +51,7 @@ class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
         idle_exit_seconds: end when no file grew for so long and all is acknowledged; 0 never.
         retention_days: older lines are counted as expired and not sent; the lifecycle would delete them.
         dead_letter_bytes: room for dead letters.
+        mass_dead_letters: let documents become dead letters even where most of a batch is refused.
         redact: mask e-mail, IBAN, payment card and phone numbers in `message` and `error`.
         redact_drop, redact_mask, redact_hash: names of top-level fields, separated by `,`.
         sample: keep one of so many INFO lines, by request_id; 1 keeps all.
@@ -85,6 +86,7 @@ class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_exit_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     retention_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     dead_letter_bytes: Bytes = 64 * 1024 * 1024
+    mass_dead_letters: bool = False
     redact: bool = True
     redact_drop: str = ""
     redact_mask: str = ""

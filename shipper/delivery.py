@@ -1,0 +1,352 @@
+"""A batch to one verdict per record: sent, halved where too large, tried again for as long as it takes."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set
+from tenacity import wait_random_exponential as exponential
+
+from shipper.batch import Batch, address
+from shipper.deadletter import DeadLetter, DeadLetters, moment
+from shipper.errors import DeadLetterError, Stopped, SystemicError, Waiting
+from shipper.server import RefusedError, Server
+from shipper.verdict import REFUSED, Cause, Item, Reply, Verdict, judge
+
+logger = logging.getLogger("shipper.delivery")
+T = TypeVar("T")
+
+MASS = 20  # so many refused in a row, or most of a batch, is no fault of single documents
+PATIENCE = 8  # a record that failed so often while others of its index were taken is its own fault
+_OK = b'{"errors":false'
+LONGEST_PAUSE = 30.0
+
+
+class Tally:
+    """What has happened, for metrics and status; safe to use from several threads.
+
+    Attributes:
+        counts: by verdict: acknowledged, already_there, dead_letter, late, and requests, retries, bytes.
+        errors: by kind of error, how often a document was refused.
+        stuck: by index, or `server`, why records wait; empty when nothing does.
+        last_acknowledged: seconds since 1970; 0 before the first.
+        last_error: the newest trouble.
+        reachable: whether the last request was answered; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.stuck: dict[str, str] = {}
+        self.last_acknowledged = 0.0
+        self.last_error: str | None = None
+        self.reachable: bool | None = None
+        self._lock = threading.Lock()
+        self._said: dict[str, float] = {}
+
+    def add(self, **amounts: int) -> None:
+        """Add to counts."""
+        with self._lock:
+            self.counts.update(amounts)
+
+    def trouble(self, key: str, text: str, level: int = logging.WARNING) -> None:
+        """Remember and log a trouble; the same key is logged at most twice a minute."""
+        now = time.monotonic()
+        with self._lock:
+            self.last_error = text
+            silent = now - self._said.get(key, -60.0) < 30
+            if not silent:
+                self._said[key] = now
+        if not silent:
+            logger.log(level, "%s", text)
+
+
+class Outcome(msgspec.Struct):
+    """What one pass left.
+
+    Attributes:
+        pending: numbers of the records that are not settled.
+        waits: why, by index.
+    """
+
+    pending: list[int]
+    waits: dict[str, str]
+
+
+class Delivery:
+    """Sends batches.
+
+    Args:
+        server: where to.
+        letters: where refused documents go.
+        tally: what is counted.
+        give_up: set when the process ends and waiting must, too.
+        limit: bytes of one request's body.
+        mass_allowed: whether even most of a batch may become dead letters.
+        now: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        letters: DeadLetters,
+        tally: Tally,
+        give_up: threading.Event,
+        limit: int,
+        mass_allowed: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._server = server
+        self._letters = letters
+        self._tally = tally
+        self._give_up = give_up
+        self._limit = limit
+        self._mass_allowed = mass_allowed
+        self._now = now
+        self._streak: Counter[str] = Counter()
+        self._good: Counter[str] = Counter()
+        self._failures: dict[str, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(Waiting),
+            wait=exponential(multiplier=0.25, max=LONGEST_PAUSE, min=0.05),
+            stop=stop_when_event_set(give_up),
+            sleep=sleep_using_event(give_up),
+            before_sleep=self._pausing,
+            reraise=True,
+        )
+
+    def persist(self, attempt: Callable[[], T]) -> T:
+        """Try again and again while the server cannot take it.
+
+        Raises:
+            Stopped: the process ends.
+        """
+        try:
+            result = self._retrying.copy()(attempt)
+        except Waiting as error:
+            raise Stopped(str(error)) from None
+        self._tally.stuck.pop("server", None)
+        return result
+
+    def _pausing(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._tally.add(retries=1)
+        self._tally.stuck["server"] = str(error)
+        level = logging.ERROR if isinstance(error, SystemicError) else logging.WARNING
+        self._tally.trouble(f"server:{type(error).__name__}", f"waiting, nothing is lost: {error}", level)
+
+    def settle(self, batch: Batch, pending: list[int]) -> Outcome:
+        """Send the records and settle as many as can be.
+
+        Args:
+            batch: the records.
+            pending: numbers of those to send, ascending.
+
+        Returns:
+            What must be tried again later; waiting for the server as a whole happens in here.
+
+        Raises:
+            Stopped: the process ends.
+        """
+        return self.persist(lambda: self._pass(batch, pending))
+
+    def _pass(self, batch: Batch, pending: list[int]) -> Outcome:
+        items: dict[int, Item] = {}
+        singles = [0]
+        plain = self._send(batch, pending, items, singles)
+        if plain:
+            self._settled(acknowledged=len(pending))
+            return Outcome([], {})
+        return self._judge(batch, pending, items)
+
+    def _send(self, batch: Batch, numbers: list[int], items: dict[int, Item], singles: list[int]) -> bool:
+        """Send records, halving what the server finds too large or cannot read; fill in the items.
+
+        Returns:
+            True when all were taken and no item had to be looked at.
+        """
+        whole = len(numbers) == len(batch.pieces)
+        size = batch.size if whole else sum(len(batch.pieces[number]) for number in numbers)
+        if size > self._limit and len(numbers) > 1:
+            return self._halves(batch, numbers, items, singles)
+        body = b"".join(batch.pieces if whole else [batch.pieces[number] for number in numbers])
+        try:
+            data = self._server.bulk(body)
+        except Waiting:
+            self._tally.reachable = False
+            raise
+        except RefusedError as refused:
+            self._tally.reachable = True
+            if refused.status not in (400, 413):
+                raise SystemicError(_advice(refused)) from None
+            if len(numbers) > 1:
+                if refused.status == 413:
+                    self._limit = max(4096, min(self._limit, size // 2))
+                return self._halves(batch, numbers, items, singles)
+            singles[0] += 1
+            if singles[0] > MASS and not any(item.status < 300 for item in items.values()):
+                raise SystemicError(_advice(refused)) from None
+            items[numbers[0]] = Item(status=refused.status, error=Cause(type=REFUSED, reason=str(refused)))
+            return False
+        self._tally.reachable = True
+        self._tally.add(requests=1, bytes=len(body))
+        if data.startswith(_OK) and data.count(b'"status":20') == len(numbers):
+            if not whole:
+                items.update((number, Item(status=201)) for number in numbers)
+            return whole
+        try:
+            reply = msgspec.json.decode(data, type=Reply)
+        except msgspec.MsgspecError:
+            raise Waiting("POST /_bulk: the reply is not a bulk reply; is a proxy in between?") from None
+        if len(reply.items) != len(numbers):
+            raise Waiting(f"POST /_bulk: the reply has {len(reply.items)} items for {len(numbers)} documents")
+        for number, item in zip(numbers, reply.items, strict=True):
+            items[number] = next(iter(item.values()))
+        return False
+
+    def _halves(self, batch: Batch, numbers: list[int], items: dict[int, Item], singles: list[int]) -> bool:
+        middle = len(numbers) // 2
+        for part in (numbers[:middle], numbers[middle:]):
+            self._send(batch, part, items, singles)
+        return False
+
+    def _judge(self, batch: Batch, pending: list[int], items: dict[int, Item]) -> Outcome:
+        """Turn items into verdicts and act on them."""
+        taken, there = 0, 0
+        good: Counter[str] = Counter()
+        unsure: list[tuple[int, str, Item, Verdict]] = []
+        dead: dict[str, list[tuple[int, Item]]] = {}
+        blocked: dict[str, list[int]] = {}
+        for number in pending:
+            item = items[number]
+            verdict = judge(item.status, item.error)
+            index = address(batch.pieces[number])[0]
+            if verdict is Verdict.ACKNOWLEDGED or verdict is Verdict.ALREADY_THERE:
+                taken += verdict is Verdict.ACKNOWLEDGED
+                there += verdict is Verdict.ALREADY_THERE
+                good[index] += 1
+            elif verdict is Verdict.BLOCKED:
+                blocked.setdefault(index, []).append(number)
+            elif verdict is Verdict.DEAD:
+                dead.setdefault(index, []).append((number, item))
+            else:
+                unsure.append((number, index, item, verdict))
+        for index, numbers in blocked.items():
+            present = self._present(batch, numbers)
+            there += len(present)
+            good[index] += len(present)
+            late = Item(status=403, error=Cause(type="late", reason=f"the index {index} takes no writes any more"))
+            dead.setdefault(index, []).extend((number, late) for number in numbers if number not in present)
+        self._settled(acknowledged=taken, already_there=there)
+        waits: dict[str, str] = {}
+        left: list[int] = []
+        with self._lock:
+            self._good.update(good)
+            for number, index, item, verdict in unsure:
+                if self._own_fault(address(batch.pieces[number])[1], index, item.status, verdict, good[index]):
+                    dead.setdefault(index, []).append((number, item))
+                else:
+                    left.append(number)
+                    waits[index] = f"{item.status} {item.error.text() if item.error else ''}"
+            for index, refused in dead.items():
+                left += self._bury(batch, index, refused, good[index], waits)
+        for index in good.keys() - waits.keys():
+            self._tally.stuck.pop(index, None)
+        for index, reason in waits.items():
+            self._tally.stuck[index] = reason
+            self._tally.trouble(f"index:{index}", f"{index} waits, nothing is lost: {reason}", logging.ERROR)
+        if left:
+            self._tally.add(retries=1)
+        return Outcome(sorted(left), waits)
+
+    def _own_fault(self, identity: str, index: str, status: int, verdict: Verdict, good: int) -> bool:
+        """Whether a record that failed again is itself the reason: others of its index were taken meanwhile."""
+        if verdict is Verdict.SYSTEMIC or status == 429:
+            return False
+        count, before = self._failures.get(identity, (0, self._good[index] - good))
+        patience = 1 if verdict is Verdict.SUSPECT else PATIENCE
+        if count + 1 >= patience and self._good[index] > before:
+            self._failures.pop(identity, None)
+            return True
+        if len(self._failures) < 100_000:
+            self._failures[identity] = (count + 1, before)
+        return False
+
+    def _bury(
+        self, batch: Batch, index: str, refused: list[tuple[int, Item]], good: int, waits: dict[str, str]
+    ) -> list[int]:
+        """Write dead letters; return the numbers of the records that wait instead."""
+        count = len(refused)
+        first = refused[0][1].error
+        reason = first.text() if first else str(refused[0][1].status)
+        streak = count if good else self._streak[index] + count
+        if not self._mass_allowed and streak > MASS and count >= good:
+            waits[index] = (
+                f"{count} of {count + good} documents are refused ({reason}): too many to be single faults."
+                f" Correct the mapping of {index}, or set SHIPPER_MASS_DEAD_LETTERS=true to let them become dead letters"
+            )
+            return [number for number, _ in refused]
+        try:
+            self._letters.write([self._letter(batch, number, item) for number, item in refused])
+        except DeadLetterError as error:
+            waits[index] = str(error)
+            return [number for number, _ in refused]
+        self._streak[index] = streak
+        for kind, amount in Counter(item.error.type if item.error else "unknown" for _, item in refused).items():
+            self._tally.errors[kind] += amount
+            self._tally.add(dead_letter=amount)
+            self._tally.trouble(f"dead:{kind}", f"{amount} documents for {index} became dead letters: {kind}: {reason}")
+        return []
+
+    def _letter(self, batch: Batch, number: int, item: Item) -> DeadLetter:
+        index, identity, document = address(batch.pieces[number])
+        cause = item.error or Cause(type="unknown", reason="")
+        return DeadLetter(
+            file=batch.segment_of(number).path,
+            offset=batch.offsets[number],
+            index=index,
+            id=identity,
+            status=item.status,
+            type=cause.type,
+            reason=cause.text(),
+            at=moment(self._now()),
+            line=document.decode(),
+        )
+
+    def _present(self, batch: Batch, numbers: list[int]) -> set[int]:
+        """Return which records an index that takes no writes holds already."""
+        wanted = [address(batch.pieces[number])[:2] for number in numbers]
+        body = {"docs": [{"_index": index, "_id": identity, "_source": False} for index, identity in wanted]}
+        try:
+            docs = self._server.call("POST", "/_mget", body)["docs"]
+        except RefusedError as refused:
+            raise SystemicError(_advice(refused)) from None
+        return {number for number, doc in zip(numbers, docs, strict=True) if doc.get("found")}
+
+    def _settled(self, **amounts: int) -> None:
+        if sum(amounts.values()):
+            self._tally.add(**amounts)
+            self._tally.last_acknowledged = self._now()
+
+
+def pause(attempt: int, chance: random.Random) -> float:
+    """Return how long single records wait before they are tried again, seconds."""
+    return chance.uniform(0.1, min(LONGEST_PAUSE, 0.25 * 2 ** min(attempt, 10)))
+
+
+def _advice(refused: RefusedError) -> str:
+    what = {
+        401: "correct the user, password or API key",
+        403: "give the shipper's user or key the right to create documents in ml-pipeline-*",
+        404: "correct SHIPPER_URL",
+        413: "even a single document is too large for the server: raise http.max_content_length",
+    }.get(refused.status, "see the server's log")
+    return f"POST /_bulk: {refused}; {what}"
