@@ -291,7 +291,7 @@ class Delivery:
         if not self._mass_allowed and streak > MASS and count >= good:
             waits[index] = (
                 f"{count} of {count + good} documents are refused ({reason}): too many to be single faults."
-                f" Correct the mapping of {index}, or set SHIPPER_MASS_DEAD_LETTERS=true to let them become dead letters"
+                f" Correct the mapping of {index}; SHIPPER_MASS_DEAD_LETTERS=true lets them become dead letters"
             )
             return [number for number, _ in refused]
         try:

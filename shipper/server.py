@@ -117,24 +117,25 @@ class Server:
         return self._request("POST", f"/_bulk?filter_path={FILTER_PATH}", headers, body)
 
     def _request(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> bytes:
+        what = f"{method} {path.partition('?')[0]}"
         try:
             response = self._client.perform_request(method, path, headers=headers, body=body)
         except ApiError as error:
             cause = _cause(error.body)
             if error.meta.status == 429 or error.meta.status >= 500:
-                raise Waiting(f"{method} {path.split('?')[0]}: {error.meta.status} {cause.text()}") from None
+                raise Waiting(f"{what}: {error.meta.status} {cause.text()}") from None
             raise RefusedError(error.meta.status, cause) from None
         except UnsupportedProductError:
             raise SystemicError(
                 f"{', '.join(self.addresses)}: what answers there is not Elasticsearch 8; correct SHIPPER_URL"
             ) from None
         except SerializationError:
-            raise Waiting(f"{method} {path.split('?')[0]}: the answer is not JSON; is a proxy in between?") from None
+            raise Waiting(f"{what}: the answer is not JSON; is a proxy in between?") from None
         except TransportError as error:
             raise Waiting(f"{', '.join(self.addresses)}: {type(error).__name__}: {_brief(error)}") from None
         data = response.body
         if not isinstance(data, bytes):
-            raise Waiting(f"{method} {path.split('?')[0]}: the answer is not JSON; is a proxy in between?")
+            raise Waiting(f"{what}: the answer is not JSON; is a proxy in between?")
         return data
 
 
