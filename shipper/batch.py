@@ -14,9 +14,11 @@ class Segment:
         stamp: the last valid timestamp before `end`.
         path: where the file was when it was read.
         done: every record of it is settled.
+        before: the last bytes before `end`.
+        unterminated: its last line had no newline.
     """
 
-    __slots__ = ("done", "end", "owner", "path", "stamp", "start", "unterminated")
+    __slots__ = ("before", "done", "end", "owner", "path", "stamp", "start", "unterminated")
 
     def __init__(self, owner: int, path: str, start: int) -> None:
         self.owner = owner
@@ -25,6 +27,7 @@ class Segment:
         self.stamp = ""
         self.done = False
         self.unterminated = False
+        self.before = b""
 
 
 class Batch:

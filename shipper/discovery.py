@@ -50,19 +50,6 @@ def find(globs: list[str], exclude: str) -> dict[tuple[int, int], Found]:
     return found
 
 
-def successor_exists(path: str) -> bool:
-    """Whether a file of the app's is closed: one of the same process with a higher number lies beside it."""
-    file = Path(path)
-    match = OURS.fullmatch(file.name)
-    if match is None:
-        return False
-    return any(
-        other[1] == match[1] and int(other[2]) > int(match[2])
-        for other in (OURS.fullmatch(entry.name) for entry in file.parent.iterdir())
-        if other
-    )
-
-
 class Watch(FileSystemEventHandler):
     """Sets an event when something happens in the folders; polling goes on regardless.
 

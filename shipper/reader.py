@@ -82,30 +82,42 @@ class Reader:
 
     def unchanged(self) -> bool:
         """Whether what lies before the offset is still what was read there."""
+        if self.source.packed:
+            return True  # a .gz is only looked at when it is complete
         return self.source.at(self.offset - len(self.before), len(self.before)) == self.before
 
-    def read(self, whole: bool = False) -> list[bytes]:
-        """Return complete lines without their newlines; the offset is the caller's to move by `advance`.
+    def read(self, length: int = CHUNK, whole: bool = False) -> tuple[list[bytes], bool]:
+        """Return complete lines without their newlines; the offset moves by `advance`.
 
         Args:
+            length: bytes to read, more where a line is longer.
             whole: the file will not grow any more: take its last line even without a newline.
+
+        Returns:
+            The lines, and whether the last of them ended in a newline.
         """
-        length = CHUNK
         while True:
             data = self.source.at(self.offset, length)
             end = data.rfind(b"\n")
             if end >= 0:
-                return data[:end].split(b"\n")
+                return data[:end].split(b"\n"), True
             if len(data) < length:
-                return [data] if whole and data else []
+                return ([data], False) if whole and data else ([], True)
             if length >= LONGEST:
-                return [data]  # no line is that long: it is cut, and counted as such
+                return [data], False  # no line is that long: it is cut, and counted as such
             length *= 4
 
-    def advance(self, offset: int) -> None:
-        """Move on to an offset."""
-        self.offset = offset
-        self.before = self.source.at(max(0, offset - MARKER_BYTES), min(offset, MARKER_BYTES))
+    def advance(self, lines: list[bytes], ended: bool) -> None:
+        """Move on behind lines that were read here; they are not read again."""
+        last = b"" if ended else b"\n"
+        seen = b""
+        for line in reversed(lines):
+            seen = line + b"\n" + seen
+            if len(seen) > MARKER_BYTES:
+                break
+        seen = seen.removesuffix(last) if last else seen
+        self.before = (self.before + seen)[-MARKER_BYTES:]
+        self.offset += sum(map(len, lines)) + len(lines) - (not ended)
 
 
 def volume_id(folder: Path) -> str:

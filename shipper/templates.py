@@ -139,7 +139,7 @@ class Templates:
         if int((theirs.get("_meta") or {}).get("version") or 0) < ours["_meta"]["version"]:
             return True
         deletion = theirs["phases"].get("delete", {}).get("min_age", "0ms")
-        return deletion != ours["phases"]["delete"]["min_age"]
+        return bool(deletion != ours["phases"]["delete"]["min_age"])
 
     def verify(self, today: dt.date) -> None:
         """Check by simulation what a new index of today would be.
