@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from shipper.generation import (
     SIGNATURE_BYTES,
     Kind,
     Record,
-    begins_alike,
     compare,
     digest,
     generation_id,
@@ -27,62 +26,13 @@ from shipper.generation import (
     sign,
 )
 from shipper.reader import Reader, Source, volume_id
+from shipper.tail import Tail, line_end
 
 logger = logging.getLogger("shipper.tails")
 
 QUIET_SECONDS = 5.0  # so long without growth: a file without a name, or a growing copy, is complete
 PARTING_SECONDS = 60.0  # a file renamed out of sight may still be written to
 _DATE = re.compile(r"(?<!\d)(20\d\d)[-.]?(0[1-9]|1[0-2])[-.]?(0[1-9]|[12]\d|3[01])(?!\d)")
-
-
-class Tail:
-    """One generation that is read.
-
-    Attributes:
-        number: key in segments.
-        record: what the checkpoint keeps.
-        reader: None while its handle is closed.
-        size: bytes, when last looked at.
-        segments: read and not acknowledged, in order.
-        stamp, fallback: for lines without a valid timestamp.
-        seed: of the line hashes.
-        grew_at, behind_since, gone_at: moments, seconds; 0 for never.
-        orphaned: the file was truncated; what was not read is lost unless a copy turns up.
-        finished: nothing will be appended.
-    """
-
-    __slots__ = (
-        "behind_since", "fallback", "finished", "gone_at", "grew_at", "key", "number", "orphaned", "path", "read",
-        "reader", "record", "seed", "segments", "size", "stamp",
-    )  # fmt: skip
-
-    def __init__(self, number: int, record: Record, reader: Reader, seed: int, now: float) -> None:
-        self.number = number
-        self.record = record
-        self.reader: Reader | None = reader
-        self.key = reader.source.inode()
-        self.path = record.path
-        self.size = reader.source.size()
-        self.read = reader.offset
-        self.segments: deque[Segment] = deque()
-        self.stamp = record.stamp
-        self.fallback = ""
-        self.seed = seed
-        self.grew_at = now
-        self.behind_since = 0.0
-        self.gone_at = 0.0
-        self.orphaned = False
-        self.finished = reader.source.packed
-
-    @property
-    def unsettled(self) -> int:
-        """Bytes read and not acknowledged."""
-        return self.read - self.record.offset
-
-    @property
-    def lag(self) -> int:
-        """Bytes not acknowledged."""
-        return max(0, self.size - self.record.offset)
 
 
 class Tails:
@@ -170,7 +120,7 @@ class Tails:
                 if lost:
                     self.counts["lost_files"] += len(lost)
                     logger.error("%s: files %s went before they were read; their lines are lost", prefix, lost)
-            self._newest[prefix] = max(max(numbers), last or 0)
+            self._newest[prefix] = max(*numbers, last or 0)
 
     def _attach(self, file: Found, now: float) -> Tail | None:
         """Find out which generation a file is, and begin to read it where it was left."""
@@ -214,7 +164,10 @@ class Tails:
             return None
         volume, seed = self._volume_of(Path(file.path).parent)
         attached = {tail.record.generation: tail for tail in self.tails.values()}
-        before = lambda record: source.at(record.offset - record.marker_length, record.marker_length)  # noqa: E731
+
+        def before(record: Record) -> bytes:
+            return source.at(record.offset - record.marker_length, record.marker_length)
+
         for record in list(self._state.records.values()):
             if record.inode != file.inode or record.generation in attached:
                 continue
@@ -223,7 +176,7 @@ class Tails:
                 return self._begin(record, source, seed, now)
             if kind is Kind.REWOUND:
                 self.counts["rewound"] += 1
-                kept = _line_end(source, size)
+                kept = line_end(source, size)
                 logger.warning("%s: shorter than acknowledged, as after a power cut; read on at %d", file.path, kept)
                 record.offset, record.marker_length = kept, min(kept, MARKER_BYTES)
                 record.marker = digest(source.at(kept - record.marker_length, record.marker_length))
@@ -271,9 +224,8 @@ class Tails:
 
     def _move(self, tail: Tail, source: Source) -> Tail:
         """Go on in a copy of a file that is not there any more."""
-        assert tail.reader is not None
-        tail.reader.source.close()
-        tail.reader.source = source
+        tail.handle.source.close()
+        tail.handle.source = source
         self._by_file.pop(tail.key, None)
         tail.size = source.size()
         tail.orphaned = False
@@ -292,8 +244,7 @@ class Tails:
 
     def _holds(self, tail: Tail, source: Source, size: int) -> bool:
         """Whether all of another file is the beginning of what a tail reads, and enough to be no accident."""
-        assert tail.reader is not None
-        mine = tail.reader.source
+        mine = tail.handle.source
         if size < ALIKE_BYTES or size > mine.size():
             return False
         length = min(size, SIGNATURE_BYTES)
@@ -348,10 +299,10 @@ class Tails:
 
     def took(self, tail: Tail, segment: Segment, lines: list[bytes], ended: bool) -> None:
         """Note that lines went into a batch."""
-        assert tail.reader is not None
-        tail.reader.advance(lines, ended)
-        segment.end = tail.read = tail.reader.offset
-        segment.before = tail.reader.before
+        reader = tail.handle
+        reader.advance(lines, ended)
+        segment.end = tail.read = reader.offset
+        segment.before = reader.before
         segment.unterminated = not ended
         tail.stamp = segment.stamp
         tail.segments.append(segment)
@@ -449,16 +400,3 @@ class Tails:
         for tail in self.tails.values():
             if tail.reader is not None:
                 tail.reader.source.close()
-
-
-def _line_end(source: Source, size: int) -> int:
-    """Return the offset behind the last newline."""
-    step = 65_536
-    end = size
-    while end > 0:
-        start = max(0, end - step)
-        place = source.at(start, end - start).rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
-        end = start
-    return 0

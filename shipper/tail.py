@@ -1,0 +1,84 @@
+"""One generation under way: what was read of it, and what of that is acknowledged."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from shipper.batch import Segment
+from shipper.errors import StateError
+from shipper.generation import Record
+from shipper.reader import Reader, Source
+
+
+class Tail:
+    """One generation that is read.
+
+    Attributes:
+        number: key in segments.
+        record: what the checkpoint keeps.
+        reader: None while its handle is closed.
+        size: bytes, when last looked at.
+        segments: read and not acknowledged, in order.
+        stamp, fallback: for lines without a valid timestamp.
+        seed: of the line hashes.
+        grew_at, behind_since, gone_at: moments, seconds; 0 for never.
+        orphaned: the file was truncated; what was not read is lost unless a copy turns up.
+        finished: nothing will be appended.
+    """
+
+    __slots__ = (
+        "behind_since", "fallback", "finished", "gone_at", "grew_at", "key", "number", "orphaned", "path", "read",
+        "reader", "record", "seed", "segments", "size", "stamp",
+    )  # fmt: skip
+
+    def __init__(self, number: int, record: Record, reader: Reader, seed: int, now: float) -> None:
+        self.number = number
+        self.record = record
+        self.reader: Reader | None = reader
+        self.key = reader.source.inode()
+        self.path = record.path
+        self.size = reader.source.size()
+        self.read = reader.offset
+        self.segments: deque[Segment] = deque()
+        self.stamp = record.stamp
+        self.fallback = ""
+        self.seed = seed
+        self.grew_at = now
+        self.behind_since = 0.0
+        self.gone_at = 0.0
+        self.orphaned = False
+        self.finished = reader.source.packed
+
+    @property
+    def handle(self) -> Reader:
+        """The reader, which is open while anything is read.
+
+        Raises:
+            StateError: it is not.
+        """
+        if self.reader is None:
+            raise StateError(f"{self.path}: its handle is closed")
+        return self.reader
+
+    @property
+    def unsettled(self) -> int:
+        """Bytes read and not acknowledged."""
+        return self.read - self.record.offset
+
+    @property
+    def lag(self) -> int:
+        """Bytes not acknowledged."""
+        return max(0, self.size - self.record.offset)
+
+
+def line_end(source: Source, size: int) -> int:
+    """Return the offset behind the last newline."""
+    step = 65_536
+    end = size
+    while end > 0:
+        start = max(0, end - step)
+        place = source.at(start, end - start).rfind(b"\n")
+        if place >= 0:
+            return start + place + 1
+        end = start
+    return 0
