@@ -89,6 +89,7 @@ class Delivery:
         tally: what is counted.
         give_up: set when the process ends and waiting must, too.
         limit: bytes of one request's body.
+        prepare: called before each attempt; raises Waiting while the server is not as it must be.
         mass_allowed: whether even most of a batch may become dead letters.
         now: seconds since 1970.
     """
@@ -101,6 +102,7 @@ class Delivery:
         give_up: threading.Event,
         limit: int,
         mass_allowed: bool = False,
+        prepare: Callable[[], None] = lambda: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._server = server
@@ -109,6 +111,7 @@ class Delivery:
         self._give_up = give_up
         self._limit = limit
         self._mass_allowed = mass_allowed
+        self._prepare = prepare
         self._now = now
         self._streak: Counter[str] = Counter()
         self._good: Counter[str] = Counter()
@@ -159,6 +162,9 @@ class Delivery:
         return self.persist(lambda: self._pass(batch, pending))
 
     def _pass(self, batch: Batch, pending: list[int]) -> Outcome:
+        self._reach()
+        if not pending:
+            return Outcome([], {})
         items: dict[int, Item] = {}
         singles = [0]
         plain = self._send(batch, pending, items, singles)
@@ -166,6 +172,15 @@ class Delivery:
             self._settled(acknowledged=len(pending))
             return Outcome([], {})
         return self._judge(batch, pending, items)
+
+    def _reach(self) -> None:
+        try:
+            self._prepare()
+        except SystemicError:
+            raise
+        except Waiting:
+            self._tally.reachable = False
+            raise
 
     def _send(self, batch: Batch, numbers: list[int], items: dict[int, Item], singles: list[int]) -> bool:
         """Send records, halving what the server finds too large or cannot read; fill in the items.

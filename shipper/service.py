@@ -1,0 +1,398 @@
+"""Wiring and lifecycle: one thread reads and makes batches, a few send them, and acknowledged offsets are kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+import logging
+import queue
+import random
+import resource
+import threading
+import time
+from pathlib import Path
+
+from shipper.batch import Batch
+from shipper.checkpoint import Checkpoint
+from shipper.deadletter import DeadLetters
+from shipper.delivery import Delivery, Outcome, Tally, pause
+from shipper.discovery import Watch, find
+from shipper.errors import Stopped, SystemicError
+from shipper.generation import seed_of
+from shipper.reader import CHUNK, volume_id
+from shipper.record import RecordMaker
+from shipper.redaction import Redaction
+from shipper.server import RefusedError, Server
+from shipper.settings import ShipperSettings
+from shipper.tail import Tail
+from shipper.tails import Tails
+from shipper.templates import Templates
+
+logger = logging.getLogger("shipper.service")
+
+HOT_SECONDS = 2.0  # a file that grew so recently is looked at every TICK
+TICK = 0.1
+SCAN_SHARE = 0.01  # of a core, for looking at folders
+
+
+class Job:
+    """A batch on its way.
+
+    Attributes:
+        batch: the records.
+        pending: numbers of the records not settled.
+        attempt: how often it was sent.
+    """
+
+    __slots__ = ("attempt", "batch", "open", "pending")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.pending = list(range(len(batch.pieces)))
+        self.open = list(batch.segments)
+        self.attempt = 0
+
+
+class Service:
+    """The shipper.
+
+    Args:
+        settings: all of them.
+        resend: send everything that is on disk again, to a cluster that may be another one.
+
+    Raises:
+        SettingsError: a secret cannot be read.
+        StateError: the state folder cannot be used.
+    """
+
+    def __init__(self, settings: ShipperSettings, resend: bool = False) -> None:
+        self.settings = settings
+        self.tally = Tally()
+        self.started_at = time.time()
+        self.ticked = time.monotonic()
+        self.checkpoint = Checkpoint(settings.state_dir)
+        state = self.checkpoint.state
+        if resend:
+            state.cluster = ""
+            for record in state.records.values():
+                record.offset, record.marker_length, record.marker, record.stamp = 0, 0, "", ""
+        self.letters = DeadLetters(settings.state_dir, settings.dead_letter_bytes)
+        self.tails = Tails(state, settings.volume_id, settings.forget_seconds, _handles())
+        self.maker = RecordMaker(
+            Redaction(
+                settings.redact,
+                drop=settings.redact_drop,
+                masked=settings.redact_mask,
+                hashed=settings.redact_hash,
+                seed=seed_of(settings.volume_id or str(settings.state_dir)),
+            ),
+            settings.max_line_bytes,
+            settings.retention_days,
+            settings.sample,
+        )
+        self.server = Server(settings)
+        self.templates = Templates(self.server, settings.setup, settings.retention_days)
+        self.give_up = threading.Event()
+        self.stopping = threading.Event()
+        self.cluster: str | None = None
+        self.progressed = time.monotonic()
+        self.saved_at = time.time()
+        self._delivery = Delivery(
+            self.server, self.letters, self.tally, self.give_up, settings.batch_bytes, settings.mass_dead_letters,
+            prepare=self._prepare,
+        )  # fmt: skip
+        self._wake = threading.Event()
+        self._ready: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Job, Outcome | None]] = queue.SimpleQueue()
+        self._delayed: list[tuple[float, int, Job]] = []
+        self._under_way = 0
+        self._held = 0
+        self._batch = Batch()
+        self._opened = 0.0
+        self._due: dict[int, None] = {}
+        self._hot: dict[int, float] = {}
+        self._scanned = -1e9
+        self._scan_cost = 0.0
+        self._prepared = threading.Lock()
+        self._chance = random.Random()
+        self._budget = (settings.in_flight + 3) * settings.batch_bytes
+        self._per_file = (settings.in_flight + 1) * settings.batch_bytes
+        self._saved = 0.0
+
+    # -- the life of the process
+
+    def stop(self) -> None:
+        """Read to the end, flush, and end; callable from a signal handler."""
+        self.stopping.set()
+        self._wake.set()
+
+    def run(self, drain: bool = False, timeout: float = 0.0) -> bool:
+        """Ship until stopped, or until all that is there is acknowledged.
+
+        Args:
+            drain: end when everything present was acknowledged.
+            timeout: seconds after which a drain gives up; 0 for never.
+
+        Returns:
+            Whether everything that was read is acknowledged.
+        """
+        began = time.monotonic()
+        self._wait_for_volumes()
+        workers = [
+            threading.Thread(target=self._work, name=f"deliver-{number}", daemon=True)
+            for number in range(self.settings.in_flight)
+        ]
+        for worker in workers:
+            worker.start()
+        self._submit(Batch())  # empty: what it does is to prepare the server
+        watch = None if drain else Watch(self.settings.globs, self._wake)
+        try:
+            while not self.stopping.is_set():
+                busy = self._turn(watch)
+                quiet = not busy and not self._due and self._idle()
+                if drain and quiet and time.monotonic() - self._scanned < 1:
+                    break
+                if timeout and time.monotonic() - began > timeout:
+                    break
+                idle = self.settings.idle_exit_seconds
+                if idle and quiet and time.monotonic() - self.progressed > idle:
+                    logger.info("nothing grew for %s s and everything is acknowledged: the end", idle)
+                    break
+                if not busy:
+                    self._wake.wait(self._pause())
+            finished = self._finish(0.0 if timeout and time.monotonic() - began > timeout else None)
+        finally:
+            if watch is not None:
+                watch.stop()
+            self.give_up.set()
+            for _ in workers:
+                self._ready.put(None)
+            self._save()
+            self.tails.close()
+            self.checkpoint.close()
+        return finished
+
+    def _wait_for_volumes(self) -> None:
+        """Give the app a moment to leave its `.volume-id`, so that the host name need not stand in."""
+        if self.settings.volume_id:
+            return
+        until = time.monotonic() + self.settings.volume_id_wait
+        folders = {Path(glob).parent for glob in self.settings.globs}
+        known = self.checkpoint.state.volumes
+        while not self.stopping.is_set() and time.monotonic() < until:
+            if all(str(folder) in known or volume_id(folder) or "*" in str(folder) for folder in folders):
+                return
+            self.ticked = time.monotonic()
+            self.stopping.wait(TICK)
+
+    def _finish(self, limit: float | None) -> bool:
+        """Read to the end and flush, within a limit."""
+        until = time.monotonic() + (self.settings.stop_seconds if limit is None else limit)
+        self._scanned = -1e9
+        while time.monotonic() < until:
+            self._wake.clear()
+            busy = self._turn(None)
+            self._flush()
+            if not busy and not self._due and self._idle():
+                break
+            if not busy:
+                self._wake.wait(0.02)
+        self.give_up.set()
+        self._collect()
+        left = sum(tail.lag for tail in self.tails.tails.values())
+        if not self._idle():
+            logger.warning("stopped with %d bytes not acknowledged; they are sent at the next start", left)
+        return self._idle() and not self._due
+
+    def _idle(self) -> bool:
+        return not self._under_way and not self._delayed and not self._batch.segments
+
+    def _pause(self) -> float:
+        """Return how long nothing needs to be done, seconds."""
+        if self._hot or self._batch.segments or self._delayed or self.tails.changed:
+            return TICK
+        return max(TICK, self.settings.poll_seconds)
+
+    # -- one turn of the reading thread
+
+    def _turn(self, watch: Watch | None) -> bool:
+        """Do once all that is due; returns whether anything was read."""
+        self.ticked = moment = time.monotonic()
+        self._collect()
+        woken = self._wake.is_set()
+        self._wake.clear()
+        since = moment - self._scanned
+        rest = max(TICK, self._scan_cost / SCAN_SHARE)
+        if since >= max(rest, self.settings.poll_seconds) or (woken and since >= rest):
+            self._scan(watch)
+        for number, seen in list(self._hot.items()):
+            if moment - seen > HOT_SECONDS:
+                del self._hot[number]
+            elif number not in self._due:
+                self._due[number] = None
+        busy = self._fill()
+        if self._batch.segments and moment - self._opened >= self.settings.flush_seconds:
+            self._flush()
+        while self._delayed and self._delayed[0][0] <= moment:
+            self._ready.put(heapq.heappop(self._delayed)[2])
+            self._under_way += 1
+        if self.tails.changed and moment - self._saved >= self.settings.checkpoint_seconds:
+            self._save()
+        return busy
+
+    def _scan(self, watch: Watch | None) -> None:
+        began = time.thread_time()
+        if watch is not None:
+            watch.refresh()
+        now = time.time()
+        found = find(self.settings.globs, self.settings.exclude)
+        for tail in self.tails.look(found, now):
+            self._due[tail.number] = None
+        self.tails.tidy(now, self.settings.delete_acknowledged, lambda path: Path(path).unlink())
+        self._scan_cost = time.thread_time() - began
+        self._scanned = time.monotonic()
+
+    def _fill(self) -> bool:
+        """Read a piece of each file that has something; returns whether anything was read."""
+        busy = False
+        now = time.time()
+        for number in list(self._due):
+            if self._held + self._batch.size >= self._budget:
+                break
+            tail = self.tails.tails.get(number)
+            if tail is None:
+                del self._due[number]
+                continue
+            if tail.unsettled >= self._per_file:
+                continue
+            lines, ended = self.tails.refill(tail, CHUNK, now)
+            del self._due[number]
+            if not lines:
+                continue
+            self._due[number] = None  # behind the others
+            self._hot[number] = time.monotonic()
+            self._add(tail, lines, ended, now)
+            busy = True
+        return busy
+
+    def _add(self, tail: Tail, lines: list[bytes], ended: bool, now: float) -> None:
+        settings = self.settings
+        place, total = 0, len(lines)
+        while place < total:
+            batch = self._batch
+            if not batch.segments:
+                self._opened = time.monotonic()
+            part = lines[place : place + settings.batch_lines - len(batch.pieces)]
+            place += len(part)
+            segment = batch.begin(tail.number, tail.path, tail.read)
+            segment.stamp = tail.stamp
+            record = tail.record
+            self.maker.add(part, batch, segment, record.generation, tail.seed, tail.fallback, now)
+            self.tails.took(tail, segment, part, ended or place < total)
+            if not tail.behind_since:
+                tail.behind_since = now
+            if len(batch.pieces) >= settings.batch_lines or batch.size >= settings.batch_bytes:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._batch.segments:
+            self._submit(self._batch)
+            self._batch = Batch()
+
+    def _submit(self, batch: Batch) -> None:
+        self._held += batch.size
+        self._under_way += 1
+        self._ready.put(Job(batch))
+
+    def _collect(self) -> None:
+        """Take back what the workers did."""
+        while True:
+            try:
+                job, outcome = self._done.get_nowait()
+            except queue.Empty:
+                return
+            self._under_way -= 1
+            if outcome is None:
+                continue  # given up: it stays unacknowledged
+            job.pending = outcome.pending
+            waiting = {id(job.batch.segment_of(number)) for number in outcome.pending}
+            for segment in job.open:
+                if id(segment) not in waiting and self.tails.settle(segment):
+                    self.progressed = time.monotonic()
+                    tail = self.tails.tails[segment.owner]
+                    tail.behind_since = time.time() if tail.unsettled else 0.0
+            job.open = [segment for segment in job.open if id(segment) in waiting]
+            if job.pending:
+                job.attempt += 1
+                due = time.monotonic() + pause(job.attempt, self._chance)
+                heapq.heappush(self._delayed, (due, id(job), job))
+            else:
+                self._held -= job.batch.size
+
+    def _save(self) -> None:
+        changed, self.tails.changed = self.tails.changed, set()
+        self._saved = time.monotonic()
+        try:
+            if "" in changed:
+                self.checkpoint.compact()
+            elif changed:
+                self.checkpoint.save(changed)
+            self.saved_at = time.time()
+        except OSError as error:
+            self.tails.changed |= changed
+            self.tally.trouble("checkpoint", f"{self.settings.state_dir}: the checkpoint cannot be written: {error}")
+            self.tally.stuck["checkpoint"] = str(error)
+        else:
+            self.tally.stuck.pop("checkpoint", None)
+
+    # -- the sending threads
+
+    def _work(self) -> None:
+        while (job := self._ready.get()) is not None:
+            try:
+                outcome = self._delivery.settle(job.batch, job.pending)
+            except Stopped:
+                outcome = None
+            except Exception as error:  # a fault of ours must not end the thread silently
+                logger.exception("a batch failed; it is tried again")
+                self.tally.stuck["shipper"] = repr(error)
+                outcome = Outcome(job.pending, {})
+            self._done.put((job, outcome))
+            self._wake.set()
+
+    def _prepare(self) -> None:
+        """Verify templates and cluster before the first write, each day, and after a failure.
+
+        Raises:
+            Waiting: the server cannot answer, or is not as it must be.
+        """
+        today = dt.datetime.now(dt.UTC).date()
+        with self._prepared:
+            if self.templates.verified == today and self.tally.reachable:
+                return
+            try:
+                cluster = str(self.server.call("GET", "/")["cluster_uuid"])
+            except (RefusedError, KeyError, TypeError) as error:
+                raise SystemicError(f"GET /: {error}; correct SHIPPER_URL and the credentials") from None
+            known = self.checkpoint.state.cluster
+            if known and known != cluster:
+                raise SystemicError(
+                    f"this is another cluster ({cluster}) than the one that has what was sent so far ({known});"
+                    " to send everything that is still on disk to it, stop the shipper and run it with --resend"
+                )
+            self.templates.ensure(today)
+            self.cluster = cluster
+            if not known:
+                self.checkpoint.state.cluster = cluster
+                self.tails.changed.add("")
+            self.tally.reachable = True
+
+
+def _handles() -> int:
+    """Raise the limit of open files as far as allowed; return how many logs may be open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return max(16, soft - 128)
