@@ -114,7 +114,7 @@ class Service:
         self._scanned = -1e9
         self._scan_cost = 0.0
         self._prepared = threading.Lock()
-        self._chance = random.Random()
+        self._chance = random.Random()  # noqa: S311 - spreads retries, no secret
         self._budget = (settings.in_flight + 3) * settings.batch_bytes
         self._per_file = (settings.in_flight + 1) * settings.batch_bytes
         self._saved = 0.0

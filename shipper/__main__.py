@@ -1,0 +1,127 @@
+"""`ml-shipper run | drain | check | status | replay | setup`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+from pythonjsonlogger.json import JsonFormatter
+
+from shipper.errors import ShipperError
+from shipper.settings import ShipperSettings, read_settings
+
+
+def _log() -> None:
+    """Write the shipper's own messages as JSON lines to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter(
+            "%(asctime)s %(levelname)s %(name)s %(message)s",
+            rename_fields={"asctime": "@timestamp", "levelname": "level", "name": "logger"},
+        )
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
+
+
+def _settings(config: Path | None = None) -> ShipperSettings:
+    try:
+        settings, ignored = read_settings(file=config)
+    except ShipperError as error:
+        raise click.ClickException(str(error)) from None
+    if ignored:
+        logging.getLogger("shipper").info("ignored, from a Kubernetes service link: %s", ", ".join(sorted(ignored)))
+    return settings
+
+
+def _need_paths(settings: ShipperSettings) -> None:
+    if not settings.globs:
+        raise click.ClickException("SHIPPER_PATHS: name the log files, such as /var/log/app/*.jsonl")
+
+
+CONFIG = click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML); SHIPPER_CONFIG.")
+
+
+@click.group(help="Ships JSON lines from log files to Elasticsearch, each once.")
+def main() -> None:
+    """Group of all commands."""
+
+
+@main.command()
+@CONFIG
+@click.option("--resend", is_flag=True, help="Send everything that is on disk again, also to another cluster.")
+def run(config: Path | None, resend: bool) -> None:
+    """Ship until SIGTERM or Ctrl-C; then read to the end and flush."""
+    from shipper.monitoring import Endpoints
+    from shipper.service import Service
+
+    _log()
+    settings = _settings(config)
+    _need_paths(settings)
+    try:
+        service = Service(settings, resend)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
+        endpoints = Endpoints(service, settings.host, settings.port)
+        try:
+            service.run()
+        finally:
+            endpoints.close()
+    except ShipperError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+@CONFIG
+@click.option("--timeout", type=click.FloatRange(min=0), default=0.0, help="Give up after so many seconds; 0 never.")
+@click.option("--resend", is_flag=True, help="Send everything that is on disk again, also to another cluster.")
+def drain(config: Path | None, timeout: float, resend: bool) -> None:
+    """Ship what is there, to the end; 0 all acknowledged, 1 something is a dead letter, 2 gave up."""
+    from shipper.progress import shipping
+    from shipper.service import Service
+
+    _log()
+    settings = _settings(config)
+    _need_paths(settings)
+    try:
+        service = Service(settings, resend)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
+        with shipping(service):
+            finished = service.run(drain=True, timeout=timeout)
+    except ShipperError as error:
+        raise click.ClickException(str(error)) from None
+    counts = service.tally.counts
+    click.echo(
+        f"{counts['acknowledged']} acknowledged, {counts['already_there']} already there,"
+        f" {counts['dead_letter']} dead letters, {service.maker.counts['expired']} expired"
+        + ("" if finished else "; not finished")
+    )
+    sys.exit(2 if not finished else 1 if counts["dead_letter"] else 0)
+
+
+@main.command()
+@CONFIG
+def setup(config: Path | None) -> None:
+    """Install the index templates and the lifecycle policy, and verify them."""
+    import datetime as dt
+
+    from shipper.server import Server
+    from shipper.templates import Templates
+
+    settings = _settings(config)
+    try:
+        server = Server(settings)
+        templates = Templates(server, "install", settings.retention_days)
+        installed = templates.ensure(dt.datetime.now(dt.UTC).date())
+    except ShipperError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"installed: {', '.join(installed)}" if installed else "everything was there")
+
+
+if __name__ == "__main__":
+    main()
