@@ -172,8 +172,8 @@ class Instruments(Collector):
                     max((f.lag_seconds for f in listed), default=0.0))  # fmt: skip
         yield gauge("ml_shipper_files", "Log files under way.", len(listed))
         for name, unit, text in (
-            ("ml_shipper_file_lag_bytes", "lag_bytes", "Bytes of a file that are not acknowledged; the files that lag most."),
-            ("ml_shipper_file_lag_seconds", "lag_seconds", "How long a file has waited; the files that lag most."),
+            ("ml_shipper_file_lag_bytes", "lag_bytes", "Bytes of a file that are not acknowledged."),
+            ("ml_shipper_file_lag_seconds", "lag_seconds", "How long a file has waited."),
         ):  # fmt: skip
             family = GaugeMetricFamily(name, text, labels=["path"])
             for file in listed[:20]:
@@ -192,7 +192,7 @@ class Instruments(Collector):
         yield counter("ml_shipper_request_bytes", "Bytes of bulk bodies sent, before compression.", counts["bytes"])
         yield counter("ml_shipper_dead_letters", "Documents refused and kept for replay.", counts["dead_letter"])
         yield counter("ml_shipper_lost_bytes", "Bytes that went before they could be read.", moved["lost_bytes"])
-        yield gauge("ml_shipper_last_acknowledgement_timestamp_seconds", "When a record was last acknowledged; start where none was.",
+        yield gauge("ml_shipper_last_acknowledgement_timestamp_seconds", "When a record was last acknowledged.",
                     service.tally.last_acknowledged or service.started_at)  # fmt: skip
         yield gauge("ml_shipper_ready", "1 when nothing waits for somebody to act.", 0 if reasons(service, now) else 1)
         yield gauge("ml_shipper_checkpoint_age_seconds", "Time since the checkpoint was last found to be up to date.",
@@ -236,7 +236,7 @@ class Endpoints:
                 else:
                     self._answer(404, {"error": f"{path} is not there: /health, /ready, /metrics, /status are"})
 
-            do_HEAD = do_GET
+            do_HEAD = do_GET  # noqa: N815 - http.server finds the method by this name
 
             def _answer(self, code: int, body: object) -> None:
                 self._send(code, "application/json", msgspec.json.encode(body))
@@ -249,7 +249,7 @@ class Endpoints:
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's own name
                 logger.debug(format, *args)
 
         try:
