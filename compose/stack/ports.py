@@ -46,15 +46,16 @@ def owner(port: int) -> Owner | None:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:  # macOS tells only root
         return _owner_by_lsof(port)
-    for connection in connections:
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and connection.laddr
-            and connection.laddr.port == port
-            and connection.pid
-        ):
-            with contextlib.suppress(psutil.Error):
-                return Owner(psutil.Process(connection.pid).name(), connection.pid)
+    pids = {
+        connection.pid
+        for connection in connections
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+    }
+    for pid in sorted(pid for pid in pids if pid):
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if process.ppid() not in pids:  # workers inherit the socket of the process that is meant
+                return Owner(process.name(), pid)
     return None
 
 

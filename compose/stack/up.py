@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import psutil
 
 from compose.stack import ports, state
-from compose.stack.services import Service, app_environment, services
+from compose.stack.services import Service, app_environment, services, stop_order
 from compose.stack.settings import StackSettings
 from compose.stack.supervisor import StackError, Supervisor
 
@@ -70,14 +70,19 @@ def _only_one(settings: StackSettings) -> Iterator[None]:
 
 def end_orphans(settings: StackSettings, say: Say) -> None:
     """Stop processes of this stack whose supervisor was killed."""
-    found = state.orphans(settings.run_dir / "state.json")
-    for name, process in found:
+    path = settings.run_dir / "state.json"
+    order = {service.name: service.stop_seconds for service in stop_order(services(settings))}
+    for name, process in sorted(state.orphans(path), key=lambda found: list(order).index(found[0])):
         say(f"{name} (pid {process.pid}) still runs although its supervisor is gone: stopping it first")
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _gone, alive = psutil.wait_procs([process for _name, process in found], timeout=30)
-    for process in alive:
-        process.kill()
+        deadline = time.monotonic() + order[name]
+        # A zombie that nobody reaps is as good as gone: `orphans` does not count it, waiting for its pid would.
+        while name in (left for left, _process in state.orphans(path)):
+            if time.monotonic() > deadline:
+                process.kill()
+                break
+            time.sleep(0.05)
 
 
 def check_ports(parts: tuple[Service, ...]) -> None:

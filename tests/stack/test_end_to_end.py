@@ -222,14 +222,16 @@ def test_predictions_go_on_while_the_store_is_away(tmp_path: Path) -> None:
 def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path) -> None:
     """After SIGKILL of the supervisor the next `down` finds and stops what it had started."""
     with running_stack(tmp_path / "stack") as stack:
-        pids = [stack.pid(part) for part in ("store", "app", "shipper")]
+        path = stack.folder / "run" / "state.json"
+        known = state.read(path)
+        assert known is not None
         assert stack.process is not None
         os.kill(stack.process.pid, signal.SIGKILL)
         stack.process.wait()
-        assert len(state.orphans(stack.folder / "run" / "state.json")) == 3
+        assert len(state.orphans(path)) == 3
         done = stack.command("down")
         assert done.returncode == 0, done.stderr
-        assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert not any(state.alive(part.pid, part.created) for part in known.services.values())
 
 
 def test_a_taken_port_is_named_before_anything_starts(stack: RunningStack, tmp_path: Path) -> None:
