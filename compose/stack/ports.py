@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -46,16 +47,19 @@ def owner(port: int) -> Owner | None:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:  # macOS tells only root
         return _owner_by_lsof(port)
-    pids = {
-        connection.pid
-        for connection in connections
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
-    }
-    for pid in sorted(pid for pid in pids if pid):
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
-            if process.ppid() not in pids:  # workers inherit the socket of the process that is meant
-                return Owner(process.name(), pid)
+    for connection in connections:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr.port == port
+            and connection.pid
+        ):
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                process = psutil.Process(connection.pid)
+                # A worker would be replaced at once: the one to stop leads its process group.
+                leader = psutil.Process(os.getpgid(connection.pid))
+                meant = leader if leader.name() == process.name() else process
+                return Owner(meant.name(), meant.pid)
     return None
 
 
