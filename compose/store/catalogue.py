@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import fnmatch
 import re
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -265,3 +267,8 @@ def resolve(expression: str, indices: dict[str, Index], now: int, options: Optio
     if not found and not options.allow_no_indices:
         raise IndexNotFoundError(expression)
     return [indices[name] for name in sorted(found)]
+
+
+def new_uuid() -> str:
+    """Return a new name for an index or a cluster, in Elasticsearch's notation."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

@@ -6,51 +6,28 @@ loader moves what waits into the table, a batch per transaction.
 
 from __future__ import annotations
 
-import base64
 import logging
-import re
-import shutil
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import msgspec
 
 from compose.store import catalogue as catalogue_module
-from compose.store.catalogue import Index, Options, check_name
-from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError, illegal_argument
+from compose.store.catalogue import Index, Options, check_name, new_uuid
+from compose.store.disk import Disk
+from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError
+from compose.store.recovery import decode_line, open_table, operation_of
 from compose.store.settings import StoreSettings
-from compose.store.table import Batch, Operation, Table
-from compose.store.templates import compose, winner
+from compose.store.table import Batch, Operation
+from compose.store.templates import planned
 from compose.store.translog import Translog, TranslogError
 
 log = logging.getLogger(__name__)
 
 _LOAD_DOCUMENTS = 20_000  # the loader does not wait longer once so many documents are pending
-_DISK_CHECK_SECONDS = 1.0
-_DATED = re.compile(r".*-(\d{4}.\d{2}.\d{2})(-\d+)?")
-
-
-class _Line(msgspec.Struct):
-    """One line of the translog: a document (x, d, v, r, s), a value of the catalogue (k, b), or a dropped index."""
-
-    n: int
-    x: int = 0
-    d: str = ""
-    v: int = 0
-    r: bool = False
-    s: msgspec.Raw = msgspec.Raw()
-    k: str = ""
-    b: msgspec.Raw = msgspec.Raw()
-    drop: bool = False
-
-
-_decode_line = msgspec.json.Decoder(_Line).decode
-_encode = msgspec.json.encode
 
 
 class Waiting(msgspec.Struct):
@@ -84,11 +61,10 @@ class Engine:
         self.lock = threading.RLock()
         self.indices: dict[str, Index] = {}
         self.values: dict[str, Any] = {}
-        self.last_error: str | None = None
         self.started_at = clock()
         self.loads = 0
         settings.dir.mkdir(parents=True, exist_ok=True)
-        self.table = self._open_table(settings.dir)
+        self.table, self.last_error = open_table(settings, clock)
         self.translog = Translog(settings.dir / "translog")
         self.pending: dict[tuple[int, str], Operation] = {}
         self._waiting = Waiting()
@@ -97,8 +73,7 @@ class Engine:
         self._loaded = threading.Condition()
         self._urgent = False
         self._stopping = False
-        self._disk_checked = 0.0
-        self._disk_free = 0
+        self._disk = Disk(settings)
         self._counts: dict[int, int] = {}
         self._next_number = 1
         self.orphans = 0
@@ -107,33 +82,6 @@ class Engine:
             log.error("documents of the translog have no index any more", extra={"documents": self.orphans})
         self._loader = threading.Thread(target=self._load_for_ever, name="loader", daemon=True)
         self._loader.start()
-
-    def _open_table(self, folder: Path) -> Table:
-        path = folder / "documents.duckdb"
-        try:
-            return Table(path, memory_limit=self.settings.memory_limit, threads=self.settings.threads)
-        except (
-            duckdb.IOException,
-            duckdb.SerializationException,
-            duckdb.InternalException,
-            duckdb.FatalException,
-        ) as error:
-            if not path.exists() or "Conflicting lock" in str(error):
-                raise
-            # Nothing is deleted: what the database held and the translog no longer has may still be got out of it.
-            aside = path.with_name(f"documents.damaged-{self.clock()}.duckdb")
-            path.rename(aside)
-            wal = path.with_name(path.name + ".wal")
-            if wal.exists():
-                wal.rename(aside.with_name(aside.name + ".wal"))
-            self.last_error = (
-                f"the database was damaged, is set aside as {aside.name}, "
-                "and was rebuilt from the translog as far as it goes"
-            )
-            log.exception(
-                "the database is damaged; it is set aside and rebuilt from the translog", extra={"file": str(aside)}
-            )
-            return Table(path, memory_limit=self.settings.memory_limit, threads=self.settings.threads)
 
     # -- recovery ------------------------------------------------------------------------------------------------------
 
@@ -148,9 +96,7 @@ class Engine:
             self._load_once()
 
     def _replay(self, raw: bytes) -> None:
-        from compose.store.document import prepare
-
-        line = _decode_line(raw)
+        line = decode_line(raw)
         self.sequence = line.n
         if line.n <= self.table.loaded:
             return  # this replay stopped in the middle of a batch before
@@ -162,25 +108,11 @@ class Engine:
             self._waiting.dropped.append(line.x)
             self._counts.pop(line.x, None)
         else:
-            source = bytes(line.s) or None
             mapping = next((index.mapping for index in self.indices.values() if index.number == line.x), None)
             if mapping is None:
                 self.orphans += 1  # the translog no longer has the beginning of its index
                 return
-            prepared = prepare(msgspec.json.decode(source), mapping) if source is not None else None
-            self._queue(
-                Operation(
-                    sequence=line.n,
-                    number=line.x,
-                    id=line.d,
-                    version=line.v,
-                    replaces=line.r,
-                    source=source,
-                    values=prepared.values if prepared else {},
-                    lists=prepared.lists if prepared else {},
-                    ignored=prepared.ignored if prepared else [],
-                )
-            )
+            self._queue(operation_of(line, mapping))
             if len(self._waiting.operations) >= _LOAD_DOCUMENTS:
                 # Never in the middle of a batch's catalogue: its values come first, and are in `_waiting` already.
                 self._load_once()
@@ -214,19 +146,10 @@ class Engine:
                 "blocked by: [FORBIDDEN/6/cluster read-only (api)]; the embedded store runs with STORE_READ_ONLY",
                 status=403,
             )
-        now = time.monotonic()
-        if now - self._disk_checked >= _DISK_CHECK_SECONDS:
-            self._disk_free = shutil.disk_usage(self.settings.dir).free
-            self._disk_checked = now
-        if self._disk_free < self.settings.disk_reserve:
-            raise WritesBlockedError(
-                "blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has "
-                f"read-only-allow-delete block]; {self._disk_free} bytes are free in {self.settings.dir}, and "
-                f"{self.settings.disk_reserve} are kept free (STORE_DISK_RESERVE)"
-            )
+        self._disk.check()
         if self._waiting.bytes > self.settings.max_pending:
             self._hurry()
-            deadline = now + self.settings.request_seconds
+            deadline = time.monotonic() + self.settings.request_seconds
             while self._waiting.bytes > self.settings.max_pending:
                 if time.monotonic() > deadline:
                     raise WritesBlockedError(
@@ -251,7 +174,7 @@ class Engine:
         except (OSError, TranslogError) as error:
             self.last_error = f"translog: {error}"
             log.exception("a batch could not be appended to the translog")
-            self._disk_checked = 0.0
+            self._disk.forget()
             raise WritesBlockedError(
                 f"blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark]; {error}"
             ) from error
@@ -296,8 +219,8 @@ class Engine:
 
     def value_line(self, key: str, value: Any) -> bytes:
         """Return the translog's line for a value of the catalogue; None removes it."""
-        body = b"" if value is None else b',"b":' + _encode(value)
-        return b'{"n":%d,"k":%s%s}\n' % (self.next_sequence(), _encode(key), body)
+        body = b"" if value is None else b',"b":' + msgspec.json.encode(value)
+        return b'{"n":%d,"k":%s%s}\n' % (self.next_sequence(), msgspec.json.encode(key), body)
 
     def put(self, changes: dict[str, Any], drop: Iterable[int] = ()) -> None:
         """Change the catalogue, and drop the documents of indices; return when it is durable."""
@@ -342,16 +265,8 @@ class Engine:
                 index_uuid=self.indices[name].uuid,
                 index=name,
             )
-        templates = self.group("template")
-        chosen = winner(name, templates)
-        base_settings, base_mapping = compose(templates[chosen], self.group("component")) if chosen else ({}, {})
-        flat = {**base_settings, **{key: value for key, value in (settings or {}).items() if value != "null"}}
-        flat = {key: value for key, value in flat.items() if key not in ("index.uuid", "index.creation_date")}
-        if flat.get("index.lifecycle.parse_origination_date") == "true" and not _DATED.fullmatch(name):
-            raise illegal_argument(
-                f"index name [{name}] does not match pattern '^.*-(\\d{{4}}.\\d{{2}}.\\d{{2}})(-[\\d]+)?$'"
-            )
-        index = Index(name, self._next_number, _uuid(), self.clock(), flat, base_mapping)
+        flat, base_mapping = planned(name, settings or {}, self.group("template"), self.group("component"))
+        index = Index(name, self._next_number, new_uuid(), self.clock(), flat, base_mapping)
         if mapping:
             index.mapping = index.mapping.merged(mapping)
         return index
@@ -471,7 +386,8 @@ class Engine:
         except duckdb.Error as error:
             log.warning("closing the database failed", extra={"reason": str(error)})
         try:
-            self.table = self._open_table(self.settings.dir)
+            self.table, damage = open_table(self.settings, self.clock)
+            self.last_error = damage or self.last_error
         except duckdb.Error as error:
             self.last_error = f"database: {error}"
             log.exception("the database cannot be opened again")
@@ -512,7 +428,3 @@ class Engine:
             "fsyncs": self.translog.fsyncs,
             "read_only": self.settings.read_only,
         }
-
-
-def _uuid() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

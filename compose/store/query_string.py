@@ -11,7 +11,7 @@ from luqum.exceptions import ParseError
 from luqum.thread import parse as parse_lucene
 
 from compose.store.errors import StoreError, UnsupportedError
-from compose.store.query import All, AnyField, Bool, Exists, Match, Node, Nothing, Pattern, Phrase, QueryString, Range
+from compose.store.tree import All, AnyField, Bool, Exists, Match, Node, Nothing, Pattern, Phrase, QueryString, Range
 
 _WILD = re.compile(r"(?<!\\)[*?]")
 _ESCAPED = re.compile(r"\\(.)")

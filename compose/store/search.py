@@ -16,8 +16,9 @@ from compose.store.catalogue import Index
 from compose.store.dates import parse_date
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
-from compose.store.query import All, parse
+from compose.store.query import parse
 from compose.store.sql import FALSE, Condition, Fields, all_of, compile_query
+from compose.store.tree import All
 
 MAX_WINDOW = 10_000  # index.max_result_window
 _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",

@@ -17,7 +17,9 @@ from compose.store.catalogue import Index
 from compose.store.dates import date_math, zone_of
 from compose.store.errors import StoreError, UnsupportedError
 from compose.store.mapping import RANGES, Field
-from compose.store.query import (
+from compose.store.query import at_least
+from compose.store.table import Columns
+from compose.store.tree import (
     All,
     AnyField,
     Bool,
@@ -32,10 +34,8 @@ from compose.store.query import (
     Range,
     Term,
     Terms,
-    at_least,
 )
-from compose.store.table import Columns
-from compose.store.words import cut
+from compose.store.words import as_regular_expression, cut
 
 Condition = tuple[str, list[Any]]
 FALSE: Condition = ("false", [])
@@ -413,22 +413,3 @@ def _pattern(field: Field, pattern: str, fields: Fields, *, prefix: bool, fold: 
     if words:
         return each(field, fields, f"regexp_matches({{}}, ?, '{flags}')", [f" {expression} "])
     return each(field, fields, f"regexp_full_match({{}}, ?, '{flags}')", [expression])
-
-
-def as_regular_expression(pattern: str, *, within_word: bool) -> str:
-    r"""Return a pattern with `*`, `?` and `\` as a regular expression."""
-    anything = "[^ ]" if within_word else "."
-    result, position = "", 0
-    while position < len(pattern):
-        letter = pattern[position]
-        if letter == "\\" and position + 1 < len(pattern):
-            position += 1
-            result += re.escape(pattern[position])
-        elif letter == "*":
-            result += anything + "*"
-        elif letter == "?":
-            result += anything
-        else:
-            result += re.escape(letter)
-        position += 1
-    return result

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from typing import Any
 
 from compose.store.catalogue import check_settings, nested
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 from compose.store.mapping import check, merge
+
+_DATED = re.compile(r".*-(\d{4}.\d{2}.\d{2})(-\d+)?")
 
 _PARTS = {"settings", "mappings", "aliases"}
 
@@ -153,3 +156,22 @@ def _may_meet(left: str, right: str) -> bool:
     starts = one[0].startswith(two[0]) or two[0].startswith(one[0])
     ends = one[-1].endswith(two[-1]) or two[-1].endswith(one[-1])
     return starts and ends
+
+
+def planned(
+    name: str, settings: dict[str, str], templates: dict[str, Any], components: dict[str, Any]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the settings and the mapping of an index that would be made now.
+
+    Raises:
+        StoreError: its lifecycle reads a date from the name, and there is none.
+    """
+    chosen = winner(name, templates)
+    base, mapping = compose(templates[chosen], components) if chosen else ({}, {})
+    flat = {**base, **{key: value for key, value in settings.items() if value != "null"}}
+    flat = {key: value for key, value in flat.items() if key not in ("index.uuid", "index.creation_date")}
+    if flat.get("index.lifecycle.parse_origination_date") == "true" and not _DATED.fullmatch(name):
+        raise illegal_argument(
+            f"index name [{name}] does not match pattern '^.*-(\\d{{4}}.\\d{{2}}.\\d{{2}})(-[\\d]+)?$'"
+        )
+    return flat, mapping

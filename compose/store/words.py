@@ -59,3 +59,22 @@ def _joined(text: str) -> str:
 def joined(text: str) -> str:
     """Return the words as they are kept: ` word word `."""
     return _joined(text) if len(text) < 256 else _joined.__wrapped__(text)
+
+
+def as_regular_expression(pattern: str, *, within_word: bool) -> str:
+    r"""Return a pattern with `*`, `?` and `\` as a regular expression."""
+    anything = "[^ ]" if within_word else "."
+    result, position = "", 0
+    while position < len(pattern):
+        letter = pattern[position]
+        if letter == "\\" and position + 1 < len(pattern):
+            position += 1
+            result += re.escape(pattern[position])
+        elif letter == "*":
+            result += anything + "*"
+        elif letter == "?":
+            result += anything
+        else:
+            result += re.escape(letter)
+        position += 1
+    return result

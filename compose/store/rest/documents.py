@@ -1,0 +1,134 @@
+"""Single documents and bulk requests."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from compose.store.catalogue import Index
+from compose.store.engine import Engine
+from compose.store.errors import IndexNotFoundError, StoreError
+from compose.store.rest.request import Reply, Request
+from compose.store.search import filtered
+from compose.store.writing import Action, Writer, read_bulk
+
+
+def bulk(engine: Engine, request: Request) -> Reply:
+    """Do a bulk request."""
+    request.allow("refresh", "require_alias", "_source", "list_executed_pipelines")
+    started = time.monotonic()
+    actions = list(read_bulk(request.body, request.variables.get("index")))
+    nameless = [number for number, action in enumerate(actions, 1) if not action.index]
+    if nameless:
+        problems = "".join(f" {number}: index is missing;" for number in range(1, len(nameless) + 1))
+        raise StoreError(400, "action_request_validation_exception", f"Validation Failed:{problems}")
+    answers = Writer(engine).apply(actions, refresh=_refresh(request))
+    return Reply(
+        {
+            "errors": any("error" in answer for _, answer in answers),
+            "took": int((time.monotonic() - started) * 1000),
+            "items": [{verb: answer} for verb, answer in answers],
+        }
+    )
+
+
+def _refresh(request: Request) -> bool:
+    value = request.parameters.get("refresh", "false")
+    if value not in ("", "true", "false", "wait_for"):
+        raise StoreError(400, "illegal_argument_exception", f"Unknown value for refresh: [{value}].")
+    return value != "false"
+
+
+def write_document(engine: Engine, request: Request) -> Reply:
+    """Index or create one document."""
+    request.allow("refresh", "op_type", "if_seq_no", "if_primary_term", "require_alias")
+    creates = "_create" in request.path.split("/") or request.parameters.get("op_type") == "create"
+    if not request.body.strip():
+        raise StoreError(400, "parse_exception", "request body is required")
+    action = Action(
+        "create" if creates else "index", request.variables["index"], request.variables.get("id"),
+        request.body.strip().replace(b"\r", b" "), request.whole("if_seq_no"),
+    )  # fmt: skip
+    return _single(engine, action, _refresh(request))
+
+
+def delete_document(engine: Engine, request: Request) -> Reply:
+    """Delete one document."""
+    request.allow("refresh", "if_seq_no", "if_primary_term")
+    action = Action("delete", request.variables["index"], request.variables["id"], b"", request.whole("if_seq_no"))
+    return _single(engine, action, _refresh(request))
+
+
+def _single(engine: Engine, action: Action, refresh: bool) -> Reply:
+    ((_, answer),) = Writer(engine).apply([action], refresh=refresh)
+    code = answer.pop("status")
+    if "error" in answer:
+        error = answer["error"]
+        root_cause = [{key: value for key, value in error.items() if key != "caused_by"}]
+        return Reply({"error": {"root_cause": root_cause, **error}, "status": code}, code)
+    return Reply(answer, code)
+
+
+def get_document(engine: Engine, request: Request) -> Reply:
+    """Return one document, loaded or not."""
+    request.allow("realtime", "refresh", "_source", "_source_includes", "_source_excludes")
+    index = engine.require(request.variables["index"])
+    found = _document(engine, index, request.variables["id"], source_option(request))
+    if "_source" in request.path.split("/"):
+        if not found["found"]:
+            raise StoreError(404, "resource_not_found_exception", f"Document not found [{index.name}]/[{found['_id']}]")
+        return Reply(found["_source"])
+    return Reply(found, 200 if found["found"] else 404)
+
+
+def _document(engine: Engine, index: Index, name: str, chosen: Any) -> dict[str, Any]:
+    row = Writer(engine).read(index, [name]).get(name)
+    if row is None:
+        return {"_index": index.name, "_id": name, "found": False}
+    version, sequence, source = row
+    found = {
+        "_index": index.name,
+        "_id": name,
+        "_version": version,
+        "_seq_no": sequence,
+        "_primary_term": 1,
+        "found": True,
+    }
+    shown = filtered(source, chosen)
+    if shown is not None:
+        found["_source"] = shown
+    return found
+
+
+def multi_get(engine: Engine, request: Request) -> Reply:
+    """Return documents by their ids."""
+    request.allow("realtime", "refresh", "_source", "_source_includes", "_source_excludes")
+    body = request.json(required=True)
+    default = request.variables.get("index")
+    wanted = [{"_id": name} for name in body.get("ids", [])] + body.get("docs", [])
+    if not wanted:
+        raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: no documents to get;")
+    documents = []
+    for entry in wanted:
+        name = entry.get("_index", default)
+        try:
+            documents.append(
+                _document(
+                    engine, engine.require(name or ""), str(entry["_id"]), entry.get("_source", source_option(request))
+                )
+            )
+        except IndexNotFoundError as error:
+            documents.append({"_index": name, "_id": entry["_id"], "error": error.body()["error"]})
+    return Reply({"docs": documents})
+
+
+def source_option(request: Request) -> Any:
+    """Return which fields of a source the URL asks for."""
+    includes, excludes = request.parameters.get("_source_includes"), request.parameters.get("_source_excludes")
+    if includes or excludes:
+        return {
+            "includes": includes.split(",") if includes else [],
+            "excludes": excludes.split(",") if excludes else [],
+        }
+    value = request.parameters.get("_source")
+    return True if value in (None, "true", "") else False if value == "false" else str(value).split(",")
