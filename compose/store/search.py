@@ -11,7 +11,7 @@ import duckdb
 import msgspec
 import numpy as np
 
-from compose.store.aggregations import aggregate
+from compose.store.aggregations import Aggregator
 from compose.store.catalogue import Index
 from compose.store.dates import parse_date
 from compose.store.engine import Engine
@@ -19,14 +19,16 @@ from compose.store.errors import StoreError, UnsupportedError, illegal_argument,
 from compose.store.query import parse
 from compose.store.sql import FALSE, Condition, Fields, all_of, compile_query
 from compose.store.tree import All
+from compose.store.values import known
 
 MAX_WINDOW = 10_000  # index.max_result_window
 _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",
-         "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile"}  # fmt: skip
+         "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile", "post_filter",
+         "typed_keys"}  # fmt: skip
 
 _ELASTIC = {"fields", "docvalue_fields", "stored_fields", "script_fields", "highlight", "collapse", "rescore",
     "suggest",
-            "knn", "post_filter", "indices_boost", "runtime_mappings", "pit", "slice", "stats", "ext", "rank",
+            "knn", "indices_boost", "runtime_mappings", "pit", "slice", "stats", "ext", "rank",
             "terminate_after", "retriever"}  # fmt: skip
 
 
@@ -99,11 +101,24 @@ def search(
     try:
         cursor.execute("BEGIN")
         try:
-            total = _total(cursor, condition, body.get("track_total_hits", MAX_WINDOW))
+            shown_condition = condition
+            if body.get("post_filter") is not None:
+                shown_condition = all_of([condition, compile_query(parse(body["post_filter"]), fields)])
+            total = _total(cursor, shown_condition, body.get("track_total_hits", MAX_WINDOW))
             after = _after(body["search_after"], order) if body.get("search_after") is not None else None
-            hits = _hits(cursor, all_of([condition, after]) if after else condition, order, start, size, names, body)
+            wanted = all_of([shown_condition, after]) if after else shown_condition
+            hits = _hits(cursor, wanted, order, start, size, names, body)
             aggregations = body.get("aggs", body.get("aggregations"))
-            computed = aggregate(aggregations, condition, fields, cursor) if aggregations and indices else None
+
+            def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
+                known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
+                by = read_sort(options.get("sort"), fields)
+                found = _hits(cursor, within, by, options.get("from", 0), options.get("size", 3), names, options)
+                best = 1.0 if found and not by else None
+                return {"total": _total(cursor, within, True), "max_score": best, "hits": found}
+
+            aggregator = Aggregator(fields, cursor, top, typed=bool(body.get("typed_keys")))
+            computed = aggregator.aggregate(aggregations, condition) if aggregations and indices else None
         finally:
             cursor.execute("ROLLBACK")
     except duckdb.InterruptException:
@@ -114,7 +129,7 @@ def search(
         timer.cancel()
     shards = len(indices)
     shown: dict[str, Any] = {
-        "max_score": 1.0 if hits and not order else 0.0 if condition == FALSE and not order else None,
+        "max_score": None if order or not size else 1.0 if hits else 0.0,
         "hits": hits,
     }
     if total is not None:

@@ -19,7 +19,7 @@ def search_indices(engine: Engine, request: Request) -> Reply:
     """Search, by body or by the query string."""
     request.allow("q", "sort", "size", "from", "_source", "_source_includes", "_source_excludes", "track_total_hits",
                   "default_operator", "df", "lenient", "version", "seq_no_primary_term", "analyze_wildcard", "scroll",
-                  "allow_partial_search_results", "track_scores")  # fmt: skip
+                  "allow_partial_search_results", "track_scores", "typed_keys")  # fmt: skip
     body = request.json()
     if "q" in request.parameters:
         body["query"] = _uri_query(request)
@@ -36,7 +36,7 @@ def search_indices(engine: Engine, request: Request) -> Reply:
         body["track_total_hits"] = (
             text in ("", "true") if text in ("", "true", "false") else request.whole("track_total_hits")
         )
-    for name in ("version", "seq_no_primary_term"):
+    for name in ("version", "seq_no_primary_term", "typed_keys"):
         if name in request.parameters:
             body[name] = request.flag(name)
     indices = indices_of(engine, request)

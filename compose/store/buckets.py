@@ -1,0 +1,386 @@
+"""Aggregations that make buckets: terms, histograms, ranges, filters; each bucket computes what is nested in it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from compose.store.dates import add, duration, floor, format_date, milliseconds, moment_of, parse_date, zone_of
+from compose.store.errors import StoreError, UnsupportedError, illegal_argument
+from compose.store.mapping import Field
+from compose.store.query import parse
+from compose.store.sql import FALSE, Condition, Fields, all_of, any_of, compile_query, each, negated
+from compose.store.values import known, rows_of, value_of
+
+MAX_BUCKETS = 65_536  # search.max_buckets
+MAX_ORDERED = 10_000  # terms that are ordered by a metric: each is computed
+KINDS = {"filter", "filters", "missing", "terms", "date_histogram", "histogram", "range"}
+_LUCENE_ONLY = re.compile(r"[~<>@&#]")
+_CALENDAR = {
+    "1s": "s", "second": "s", "1m": "m", "minute": "m", "1h": "h", "hour": "h", "1d": "d", "day": "d", "1w": "w",
+    "week": "w", "1M": "M", "month": "M", "1q": "q", "quarter": "q", "1y": "y", "year": "y",
+}  # fmt: skip
+
+Below = Callable[[dict[str, Any], Condition], dict[str, Any]]
+
+
+class Buckets:
+    """One aggregation that makes buckets; each method is a kind of them.
+
+    Arguments:
+        fields: of the request's indices.
+        cursor: of the database.
+        below: what is nested in each bucket.
+        aggregate: computes that.
+    """
+
+    def __init__(self, fields: Fields, cursor: Any, below: dict[str, Any], aggregate: Below) -> None:
+        self._fields = fields
+        self._cursor = cursor
+        self._below = below
+        self._aggregate = aggregate
+
+    def _nested(self, condition: Condition) -> dict[str, Any]:
+        return self._aggregate(self._below, condition) if self._below else {}
+
+    def _bucket(self, condition: Condition) -> dict[str, Any]:
+        text = f"SELECT count(*) FROM documents WHERE {condition[0]}"  # noqa: S608 - see sql
+        return {"doc_count": self._cursor.execute(text, condition[1]).fetchone()[0], **self._nested(condition)}
+
+    def _query(self, body: Any) -> Condition:
+        return compile_query(parse(body), self._fields)
+
+    def filter(self, options: Any, condition: Condition) -> dict[str, Any]:
+        """One bucket: what a query finds."""
+        return self._bucket(all_of([condition, self._query(options)]))
+
+    def missing(self, options: dict[str, Any], condition: Condition) -> dict[str, Any]:
+        """One bucket: documents without a field."""
+        known("missing", options, {"field"})
+        body = {"bool": {"must_not": {"exists": {"field": options["field"]}}}}
+        return self._bucket(all_of([condition, self._query(body)]))
+
+    def filters(self, options: dict[str, Any], condition: Condition) -> dict[str, Any]:
+        """A bucket for each query, and one for the rest where it is asked for."""
+        known("filters", options, {"filters", "other_bucket", "other_bucket_key"})
+        given = options.get("filters", {})
+        named = given if isinstance(given, dict) else dict(enumerate(given))
+        conditions = {key: self._query(value) for key, value in named.items()}
+        found: dict[Any, Any] = {key: self._bucket(all_of([condition, part])) for key, part in conditions.items()}
+        if options.get("other_bucket") or "other_bucket_key" in options:
+            rest = negated(any_of(conditions.values()))
+            found[options.get("other_bucket_key", "_other_")] = self._bucket(all_of([condition, rest]))
+        return {"buckets": found if isinstance(given, dict) else list(found.values())}
+
+    def range(self, options: dict[str, Any], condition: Condition) -> dict[str, Any]:
+        """A bucket for each range of a number, its end not included."""
+        known("range", options, {"field", "ranges", "keyed"})
+        value_of("range", options, self._fields)
+        buckets = []
+        for entry in options["ranges"]:
+            known("range", entry, {"from", "to", "key"})
+            low, high = entry.get("from"), entry.get("to")
+            ends = {name: float(end) for name, end in (("from", low), ("to", high)) if end is not None}
+            bounds = {name: end for name, end in (("gte", low), ("lt", high)) if end is not None}
+            body = {"range": {options["field"]: bounds}} if bounds else {"exists": {"field": options["field"]}}
+            key = entry.get("key") or f"{ends.get('from', '*')}-{ends.get('to', '*')}"
+            bucket = {"key": key, **ends, **self._bucket(all_of([condition, self._query(body)]))}
+            buckets.append(((ends.get("from", -math.inf), ends.get("to", math.inf)), bucket))
+        ordered = [bucket for _, bucket in sorted(buckets, key=lambda pair: pair[0])]
+        if options.get("keyed"):
+            return {"buckets": {bucket.pop("key"): bucket for bucket in ordered}}
+        return {"buckets": ordered}
+
+    # -- terms
+
+    def terms(self, options: dict[str, Any], condition: Condition) -> dict[str, Any]:
+        """A bucket for each value of a field."""
+        known("terms", options, {"field", "size", "shard_size", "order", "min_doc_count", "missing", "include",
+                                 "exclude"})  # fmt: skip
+        size = options.get("size", 10)
+        if not isinstance(size, int) or size <= 0:
+            raise StoreError(
+                400, "x_content_parse_exception", f"[size] must be greater than 0. Found [{size}] in [terms]"
+            )
+        order = options.get("order", {"_count": "desc"})
+        parts = [next(iter(entry.items())) for entry in (order if isinstance(order, list) else [order])]
+        for by, direction in parts:
+            if direction not in ("asc", "desc"):
+                raise illegal_argument(f"Unknown terms order direction [{direction}]")
+            if by not in ("_count", "_key") and re.split(r"[.>]", by, maxsplit=1)[0] not in self._below:
+                raise StoreError(
+                    400, "invalid_path", f"Invalid aggregation order path [{by}]. The path does not name an aggregation"
+                )
+        found = value_of("terms", options, self._fields)
+        if found is None and options.get("missing") is None:
+            return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": []}
+        least = int(options.get("min_doc_count", 1))
+        plain = all(by in ("_count", "_key") for by, _ in parts)
+        sql = [
+            f"{'amount' if by == '_count' else 'term'} {way.upper()}" for by, way in parts if by in ("_count", "_key")
+        ]
+        limit = min(size, MAX_BUCKETS) if plain else MAX_ORDERED + 1
+        rows = self._counted(options, found, condition, least, [*sql, "term ASC"], limit)
+        if len(rows) > MAX_ORDERED and not plain:
+            raise UnsupportedError(f"the order by a metric of more than {MAX_ORDERED} terms")
+        buckets = [self._term(options, found, condition, row) for row in rows]
+        for by, way in reversed(parts if not plain else []):
+            buckets.sort(key=lambda bucket, by=by: _order_value(bucket, by), reverse=way == "desc")  # type: ignore[misc]
+        buckets = buckets[:size]
+        others = rows[0][2] - sum(bucket["doc_count"] for bucket in buckets) if rows else 0
+        return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": buckets}
+
+    def _counted(
+        self, options: dict[str, Any], found: tuple[Field, str] | None, condition: Condition, least: int,
+        order: list[str], limit: int,
+    ) -> list[Any]:  # fmt: skip
+        """Return value, count and the count of all, for each term."""
+        missing = options.get("missing")
+        given: list[Any] = []
+        if found is None:
+            source, value = f"documents WHERE {condition[0]}", "?"
+            given = [missing]
+        else:
+            source, value = rows_of(found, self._fields, condition, distinct=True)
+            if missing is not None:
+                if found[0].key in self._fields.columns.many:
+                    raise UnsupportedError("[missing] of the aggregation [terms] on a field with arrays")
+                value, given = f"coalesce({value}, ?)", [missing]
+        wanted, parameters = _chosen(options)
+        inner = f"SELECT {value} AS term, 1 AS one FROM {source}"  # noqa: S608 - see sql
+        values = [*given, *condition[1]]
+        if least == 0 and found is not None:
+            every = ", ".join(str(int(index.number)) for index in self._fields.indices) or "-1"
+            everything: Condition = (f"(number IN ({every}))", [])
+            rows, plain = rows_of(found, self._fields, everything, distinct=True)
+            inner += f" UNION ALL SELECT {plain}, 0 FROM {rows}"  # noqa: S608 - see sql
+        text = (
+            "SELECT term, amount, (sum(amount) OVER ())::BIGINT FROM (SELECT term, sum(one)::BIGINT AS amount "  # noqa: S608 - see sql
+            f"FROM ({inner}) WHERE term IS NOT NULL{wanted} GROUP BY 1) WHERE amount >= {least} "
+            f"ORDER BY {', '.join(order)} LIMIT {limit}"
+        )
+        rows_found: list[Any] = self._cursor.execute(text, [*values, *parameters]).fetchall()
+        return rows_found
+
+    def _term(
+        self, options: dict[str, Any], found: tuple[Field, str] | None, condition: Condition, row: Any
+    ) -> dict[str, Any]:
+        term, amount, _ = row
+        bucket: dict[str, Any] = {"key": term}
+        field = found[0] if found else None
+        if field is not None and field.kind == "boolean":
+            bucket = {"key": int(term), "key_as_string": "true" if term else "false"}
+        elif field is not None and field.kind == "date":
+            bucket["key_as_string"] = format_date(term, field.format)
+        bucket["doc_count"] = amount
+        if self._below:
+            same = FALSE
+            if field is not None:
+                cast = "CAST(? AS FLOAT)" if field.kind == "float" else "?"
+                same = each(field, self._fields, f"{{}} = {cast}", [term])
+            if options.get("missing") == term:
+                same = any_of([same, self._query({"bool": {"must_not": {"exists": {"field": options["field"]}}}})])
+            bucket |= self._nested(all_of([condition, same]))
+        return bucket
+
+    # -- histograms
+
+    def histogram(self, options: dict[str, Any], condition: Condition) -> dict[str, Any]:
+        """A bucket for each interval of a number."""
+        known(
+            "histogram", options, {"field", "interval", "offset", "min_doc_count", "extended_bounds", "keyed", "order"}
+        )
+        interval, offset = options.get("interval"), float(options.get("offset", 0))
+        if not isinstance(interval, (int, float)) or interval <= 0:
+            raise StoreError(400, "x_content_parse_exception", "[interval] must be >0 for histogram aggregation")
+        found = value_of("histogram", options, self._fields)
+        if found is None:
+            return {"buckets": {} if options.get("keyed") else []}
+        if found[0].key in self._fields.columns.many:
+            raise UnsupportedError(f"a histogram on [{found[0].path}], which has arrays in some documents,")
+        number = f"floor((({found[1]})::DOUBLE - ?) / ?)"
+        text = (
+            f"SELECT place, count(*) FROM (SELECT {number} AS place FROM documents WHERE {condition[0]}) "  # noqa: S608 - see sql
+            "WHERE place IS NOT NULL GROUP BY 1"
+        )
+        given = [offset, float(interval)]
+        counted = {
+            int(place): amount for place, amount in self._cursor.execute(text, [*given, *condition[1]]).fetchall()
+        }
+        least = int(options.get("min_doc_count", 0))
+        places = sorted(counted)
+        if least == 0:
+            bounds = (options.get("extended_bounds") or {}).values()
+            ends = [*places, *(math.floor((float(end) - offset) / interval) for end in bounds)]
+            if ends and max(ends) - min(ends) >= MAX_BUCKETS:
+                raise _too_many()
+            places = list(range(min(ends), max(ends) + 1)) if ends else []
+        buckets = []
+        for place in places:
+            amount = counted.get(place, 0)
+            if amount < least:
+                continue
+            within: Condition = (f"({found[1]} IS NOT NULL AND {number} = ?)", [*given, place])
+            key = place * float(interval) + offset
+            buckets.append({"key": key, "doc_count": amount, **self._nested(all_of([condition, within]))})
+        return _listed(options, buckets, lambda bucket: str(bucket["key"]))
+
+    def date_histogram(self, options: dict[str, Any], condition: Condition) -> dict[str, Any]:
+        """A bucket for each interval of time."""
+        known("date_histogram", options, {"field", "fixed_interval", "calendar_interval", "time_zone", "min_doc_count",
+              "format", "keyed", "order", "offset", "extended_bounds", "hard_bounds"})  # fmt: skip
+        steps = Steps(options)
+        found = value_of("date_histogram", options, self._fields)
+        if found is None:
+            return {"buckets": {} if options.get("keyed") else []}
+        field, column = found
+        if field.kind != "date":
+            raise illegal_argument(
+                f"Field [{field.path}] of type [{field.type}] is not supported for aggregation [date_histogram]"
+            )
+        if field.key in self._fields.columns.many:
+            raise UnsupportedError(f"date_histogram on [{field.path}], which has arrays in some documents,")
+        text = f"SELECT min({column}), max({column}) FROM documents WHERE {condition[0]}"  # noqa: S608 - see sql
+        low, high = self._cursor.execute(text, condition[1]).fetchone()
+        least = int(options.get("min_doc_count", 0))
+        extended = steps.bounds("extended_bounds", field) if least == 0 else []
+        ends = [end for end in (low, high, *extended) if end is not None]
+        if not ends:
+            return {"buckets": {} if options.get("keyed") else []}
+        edges = steps.edges(min(ends), max(ends))
+        text = (
+            "SELECT edge, count(*) FROM "  # noqa: S608 - see sql
+            f"(SELECT {column} AS moment FROM documents WHERE {condition[0]} AND {column} IS NOT NULL) AS found "
+            "ASOF JOIN (SELECT unnest(?::BIGINT[]) AS edge) AS edges ON found.moment >= edges.edge GROUP BY edge"
+        )
+        counted = dict(self._cursor.execute(text, [*condition[1], edges]).fetchall())
+        hard = steps.bounds("hard_bounds", field)
+        buckets = []
+        for position, edge in enumerate(edges):
+            count = counted.get(edge, 0)
+            if count < least or (hard and not hard[0] <= edge <= hard[1]):
+                continue
+            name = format_date(edge, options.get("format") or field.format, steps.zone)
+            bucket = {"key_as_string": name, "key": edge, "doc_count": count}
+            if self._below:
+                end = edges[position + 1] if position + 1 < len(edges) else max(ends) + 1
+                within: Condition = (f"({column} IS NOT NULL AND {column} >= ? AND {column} < ?)", [edge, end])
+                bucket |= self._nested(all_of([condition, within]))
+            buckets.append(bucket)
+        return _listed(options, buckets, lambda bucket: str(bucket["key_as_string"]))
+
+
+class Steps:
+    """The intervals of a date_histogram.
+
+    Arguments:
+        options: of the aggregation.
+
+    Raises:
+        StoreError: there is not exactly one interval, or it is none.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.zone = zone_of(options.get("time_zone", "UTC"))
+        self._options = options
+        self._fixed, self._calendar = options.get("fixed_interval"), options.get("calendar_interval")
+        if (self._fixed is None) == (self._calendar is None):
+            raise illegal_argument(
+                "Invalid interval specified, must be non-null and exactly one of fixed_interval and calendar_interval"
+            )
+        if self._calendar is not None and self._calendar not in _CALENDAR:
+            raise StoreError(
+                400, "x_content_parse_exception",
+                f"The supplied interval [{self._calendar}] could not be parsed as a calendar interval.",
+            )  # fmt: skip
+        if self._fixed is not None and not re.fullmatch(r"[1-9]\d*(ms|s|m|h|d)", self._fixed):
+            raise illegal_argument(f"failed to parse setting [date_histogram.fixedInterval] with value [{self._fixed}]")
+        offset = str(options.get("offset", "0ms"))
+        sign = -1 if offset.startswith("-") else 1
+        self._offset = sign * (0 if offset.lstrip("+-") in ("0", "0ms") else duration(offset.lstrip("+-"), "offset"))
+
+    def bounds(self, name: str, field: Field) -> list[int]:
+        """Return the two ends of an option, milliseconds since 1970; empty where it is not given."""
+        given = self._options.get(name)
+        if not given:
+            return []
+        return [
+            end
+            if isinstance(end, int)
+            else parse_date(str(end), self._options.get("format") or field.format, self.zone)
+            for end in (given["min"], given["max"])
+        ]
+
+    def edges(self, low: int, high: int) -> list[int]:
+        """Return where each interval begins, from the one that holds `low` to the one that holds `high`."""
+        if self._fixed is not None:
+            width = duration(self._fixed, "fixed_interval")
+            away = moment_of(low).astimezone(self.zone).utcoffset() or dt.timedelta()
+            shift = int(away.total_seconds() * 1000) - self._offset
+            start = (low + shift) // width * width - shift
+            if (high - start) // width >= MAX_BUCKETS:
+                raise _too_many()
+            return list(range(start, high + 1, width))
+        unit = _CALENDAR[str(self._calendar)]
+        edges: list[int] = []
+        moment = floor(moment_of(low - self._offset).astimezone(self.zone), unit)
+        while milliseconds(moment) + self._offset <= high:
+            edges.append(milliseconds(moment) + self._offset)
+            if len(edges) > MAX_BUCKETS:
+                raise _too_many()
+            moment = add(moment, 1, unit)
+        return edges
+
+
+def _chosen(options: dict[str, Any]) -> tuple[str, list[Any]]:
+    """Return the condition that `include` and `exclude` make."""
+    text, values = "", list[Any]()
+    for name, negation in (("include", ""), ("exclude", "NOT ")):
+        given = options.get(name)
+        if given is None:
+            continue
+        if isinstance(given, list):
+            text += f" AND {negation}list_contains(?, term)"
+        elif isinstance(given, str) and not _LUCENE_ONLY.search(given):
+            text += f" AND {negation}regexp_full_match(term, ?)"
+        else:
+            raise UnsupportedError(f"this [{name}] of the aggregation [terms]")
+        values.append(given)
+    return text, values
+
+
+def _order_value(bucket: dict[str, Any], by: str) -> float:
+    if by == "_count":
+        return float(bucket["doc_count"])
+    if by == "_key":
+        raise UnsupportedError("an order of terms by a metric and by key together")
+    value: Any = bucket
+    for part in re.split(r"[.>]", by):
+        value = value[part]
+    if isinstance(value, dict):
+        value = value["value"]
+    return -math.inf if value is None else float(value)
+
+
+def _listed(
+    options: dict[str, Any], buckets: list[dict[str, Any]], name: Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    order = options.get("order", {"_key": "asc"})
+    for entry in reversed(order if isinstance(order, list) else [order]):
+        ((by, way),) = entry.items()
+        if by not in ("_key", "_count"):
+            raise UnsupportedError(f"the order [{by}] of a histogram")
+        buckets.sort(key=lambda bucket, by=by: bucket["key" if by == "_key" else "doc_count"], reverse=way == "desc")  # type: ignore[misc]
+    if options.get("keyed"):
+        return {"buckets": {name(bucket): bucket for bucket in buckets}}
+    return {"buckets": buckets}
+
+
+def _too_many() -> StoreError:
+    return StoreError(
+        400, "too_many_buckets_exception",
+        f"Trying to create too many buckets. Must be less than or equal to: [{MAX_BUCKETS}].", max_buckets=MAX_BUCKETS,
+    )  # fmt: skip

@@ -1,0 +1,56 @@
+"""The values that an aggregation is over: which field, which column, which rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compose.store.errors import UnsupportedError, illegal_argument
+from compose.store.mapping import Field
+from compose.store.sql import Condition, Fields
+from compose.store.table import TYPES
+
+
+def known(kind: str, options: dict[str, Any], allowed: set[str]) -> None:
+    """Refuse an option that is not known, by its name."""
+    for key in options:
+        if key not in allowed:
+            raise UnsupportedError(f"[{key}] of the aggregation [{kind}]")
+
+
+def value_of(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field, str] | None:
+    """Return the field and the expression of its value; None where no document has one."""
+    path = options.get("field")
+    if not path:
+        if "script" in options:
+            raise UnsupportedError(f"[script] of the aggregation [{kind}]")
+        raise illegal_argument(f"Required one of fields [field, script], but none were specified. in [{kind}]")
+    found = fields.named(path)
+    if not found:
+        return None
+    if len(found) > 1:
+        raise UnsupportedError(f"an aggregation on [{path}], which has several types in these indices,")
+    field = found[0]
+    if field.kind == "text":
+        raise illegal_argument(
+            f"Fielddata is disabled on [{path}] in [{fields.indices[0].name}]. Text fields are not "
+            f"optimised for operations "
+            "that require per-document field data like aggregations and sorting, so these operations are disabled by "
+            "default. Please use a keyword field instead."
+        )
+    column = fields.columns.single.get(field.key)
+    return (field, column or "NULL") if column or field.key in fields.columns.many else None
+
+
+def rows_of(found: tuple[Field, str], fields: Fields, condition: Condition, *, distinct: bool) -> tuple[str, str]:
+    """Return what to select from, with its condition in it, and the expression of one value.
+
+    Where documents have arrays there is a row for each value; `distinct` takes equal values of one document once.
+    """
+    field, column = found
+    many = fields.columns.many.get(field.key)
+    if many is None:
+        return f"documents WHERE {condition[0]}", column
+    values = f"list_concat([{column}]::{TYPES[field.kind]}[], coalesce({many}, []))"
+    values = f"list_distinct({values})" if distinct else values
+    inner = f"SELECT unnest({values}) AS item FROM documents WHERE {condition[0]}"  # noqa: S608 - see sql
+    return f"({inner}) WHERE item IS NOT NULL", "item"
