@@ -112,11 +112,10 @@ def metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fie
         )
     rows, column = f"documents WHERE {condition[0]}", "NULL::DOUBLE"
     if found is not None:
-        rows, column = rows_of(found, fields, condition, distinct=found[0].kind == "keyword")
+        keep = options.get("missing") is not None
+        rows, column = rows_of(found, fields, condition, distinct=found[0].kind == "keyword", keep_empty=keep)
     missing: list[Any] = []
     if options.get("missing") is not None and (found is None or found[0].kind != "keyword"):
-        if found is not None and found[0].key in fields.columns.many:
-            raise UnsupportedError(f"[missing] of the aggregation [{kind}] on a field with arrays")
         column, missing = f"coalesce({column}, ?)", [options["missing"]]
     date = found is not None and found[0].kind == "date"
 

@@ -13,7 +13,7 @@ from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 from compose.store.mapping import Field
 from compose.store.query import parse
 from compose.store.sql import FALSE, Condition, Fields, all_of, any_of, compile_query, each, negated
-from compose.store.values import known, rows_of, value_of
+from compose.store.values import array_of, known, rows_of, value_of
 
 MAX_BUCKETS = 65_536  # search.max_buckets
 MAX_ORDERED = 10_000  # terms that are ordered by a metric: each is computed
@@ -146,8 +146,7 @@ class Buckets:
         else:
             source, value = rows_of(found, self._fields, condition, distinct=True)
             if missing is not None:
-                if found[0].key in self._fields.columns.many:
-                    raise UnsupportedError("[missing] of the aggregation [terms] on a field with arrays")
+                source, value = rows_of(found, self._fields, condition, distinct=True, keep_empty=True)
                 value, given = f"coalesce({value}, ?)", [missing]
         wanted, parameters = _chosen(options)
         inner = f"SELECT {value} AS term, 1 AS one FROM {source}"  # noqa: S608 - see sql
@@ -199,11 +198,13 @@ class Buckets:
         found = value_of("histogram", options, self._fields)
         if found is None:
             return {"buckets": {} if options.get("keyed") else []}
-        if found[0].key in self._fields.columns.many:
-            raise UnsupportedError(f"a histogram on [{found[0].path}], which has arrays in some documents,")
-        number = f"floor((({found[1]})::DOUBLE - ?) / ?)"
+        number = "floor((({})::DOUBLE - ?) / ?)"
+        places_of = number.replace("{}", found[1])
+        if found[0].key in self._fields.columns.many:  # a document counts once in each bucket
+            inner = number.replace("{}", "item")
+            places_of = f"unnest(list_distinct(list_transform({array_of(found, self._fields)}, lambda item: {inner})))"
         text = (
-            f"SELECT place, count(*) FROM (SELECT {number} AS place FROM documents WHERE {condition[0]}) "  # noqa: S608 - see sql
+            f"SELECT place, count(*) FROM (SELECT {places_of} AS place FROM documents WHERE {condition[0]}) "  # noqa: S608 - see sql
             "WHERE place IS NOT NULL GROUP BY 1"
         )
         given = [offset, float(interval)]
@@ -223,7 +224,7 @@ class Buckets:
             amount = counted.get(place, 0)
             if amount < least:
                 continue
-            within: Condition = (f"({found[1]} IS NOT NULL AND {number} = ?)", [*given, place])
+            within = each(found[0], self._fields, f"{number} = ?", [*given, place])
             key = place * float(interval) + offset
             buckets.append({"key": key, "doc_count": amount, **self._nested(all_of([condition, within]))})
         return _listed(options, buckets, lambda bucket: str(bucket["key"]))
@@ -261,7 +262,7 @@ class Buckets:
         buckets = []
         for position, edge in enumerate(edges):
             count = counted.get(edge, 0)
-            if count < least or (hard and not hard[0] <= edge <= hard[1]):
+            if count < least or (hard and not hard[0] <= edge < hard[1]):
                 continue
             name = format_date(edge, options.get("format") or field.format, steps.zone)
             bucket = {"key_as_string": name, "key": edge, "doc_count": count}
@@ -362,7 +363,7 @@ def _order_value(bucket: dict[str, Any], by: str) -> float:
         value = value[part]
     if isinstance(value, dict):
         value = value["value"]
-    return -math.inf if value is None else float(value)
+    return math.inf if value is None else float(value)  # as NaN, the largest of all
 
 
 def _listed(

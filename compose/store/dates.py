@@ -41,6 +41,10 @@ _ISO_NAMES = {
 }  # fmt: skip
 
 
+_YEAR_10000 = 253_402_300_800_000
+_CYCLE = 146_097 * 86_400_000  # 400 years of the Gregorian calendar
+
+
 def milliseconds(moment: dt.datetime) -> int:
     """Return whole milliseconds since 1970, rounded towards the past."""
     return (moment - _EPOCH) // _MILLISECOND
@@ -176,6 +180,11 @@ def format_date(value: int, name: str | None = None, zone: dt.tzinfo = dt.UTC) -
         StoreError: the format is not supported.
     """
     first = (name or "strict_date_optional_time").split("||")[0]
+    if value >= _YEAR_10000:
+        # Sums of dates lie there; the calendar repeats itself every 400 years.
+        cycles = (value - _YEAR_10000) // _CYCLE + 1
+        text = format_date(value - cycles * _CYCLE, name, zone)
+        return f"+{int(text[:4]) + 400 * cycles}{text[4:]}" if first in _ISO_NAMES else text
     moment = moment_of(value).astimezone(zone)
     if first == "epoch_millis":
         return str(value)

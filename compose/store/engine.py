@@ -66,6 +66,8 @@ class Engine:
         settings.dir.mkdir(parents=True, exist_ok=True)
         self.table, self.last_error = open_table(settings, clock)
         self.translog = Translog(settings.dir / "translog")
+        self.tombstones: dict[tuple[int, str], tuple[int, float]] = {}  # version and moment of what was deleted
+        self.ended_scrolls: dict[str, None] = {}
         self.pending: dict[tuple[int, str], Operation] = {}
         self._waiting = Waiting()
         self._loading = Waiting()

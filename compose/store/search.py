@@ -13,7 +13,7 @@ import numpy as np
 
 from compose.store.aggregations import Aggregator
 from compose.store.catalogue import Index
-from compose.store.dates import parse_date
+from compose.store.dates import format_date, parse_date
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
 from compose.store.query import parse
@@ -41,12 +41,13 @@ def _token(value: Any) -> str:
 
 
 class Sort(msgspec.Struct, frozen=True):
-    """One key of an order: SQL expression, direction, where missing values go, kind of the column."""
+    """One key of an order: SQL expression, direction, where missing values go, kind of the column, date format."""
 
     expression: str | None
     descending: bool
     missing_first: bool
     kind: str
+    format: str | None = None
 
 
 def search(
@@ -179,14 +180,8 @@ def read_sort(body: Any, fields: Fields) -> list[Sort]:
         name, options = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
         options = {"order": options} if isinstance(options, str) else options
         for key in options:
-            if key not in ("order", "missing", "unmapped_type", "format", "numeric_type"):
+            if key not in ("order", "missing", "unmapped_type", "format", "mode"):
                 raise UnsupportedError(f"[{key}] in a sort")
-        if (
-            options.get("missing", "_last") not in ("_last", "_first")
-            or "format" in options
-            or "numeric_type" in options
-        ):
-            raise UnsupportedError("[missing] with a value, [format] and [numeric_type] in a sort")
         if str(options.get("order", "asc")).lower() not in ("asc", "desc"):
             raise illegal_argument(
                 f"No enum constant org.elasticsearch.search.sort.SortOrder.{options['order'].upper()}"
@@ -219,10 +214,27 @@ def read_sort(body: Any, fields: Fields) -> list[Sort]:
         expression = fields.columns.single.get(field.key)
         many = fields.columns.many.get(field.key)
         if many:
-            pick = "list_max" if descending else "list_min"
-            expression = f"coalesce({expression or 'NULL'}, {pick}({many}))"
-        found.append(Sort(expression or "NULL::BIGINT", descending, options.get("missing") == "_first", field.kind))
+            modes = {"min": "list_min", "max": "list_max"}
+            mode = options.get("mode", "max" if descending else "min")
+            if mode not in modes:
+                raise UnsupportedError(f"the mode [{mode}] in a sort")
+            expression = f"coalesce({expression or 'NULL'}, {modes[mode]}({many}))"
+        missing = options.get("missing", "_last")
+        if missing not in ("_last", "_first"):
+            expression = f"coalesce({expression or 'NULL'}, {_literal(missing, field.kind)})"
+        shown = options.get("format") if field.kind == "date" else None
+        found.append(Sort(expression or "NULL::BIGINT", descending, missing == "_first", field.kind, shown))
     return found
+
+
+def _literal(value: Any, kind: str) -> str:
+    """Return a value that stands in for a missing one, as SQL; it is made of a number or quoted here."""
+    if kind in ("long", "float", "double", "date", "boolean"):
+        try:
+            return repr(float(value)) if kind in ("float", "double") else str(int(value))
+        except (TypeError, ValueError):
+            raise illegal_argument(f"[missing] of a sort cannot be [{value}]") from None
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def _after(values: Any, order: list[Sort]) -> Condition:
@@ -319,6 +331,8 @@ def _shown(key: Sort, value: Any) -> Any:
         if key.kind in ("float", "double"):
             return "Infinity" if high else "-Infinity"
         return None
+    if key.format:
+        return format_date(value, key.format)
     if key.kind == "float":
         return float(str(np.float32(value)))
     return int(value) if key.kind == "boolean" else value

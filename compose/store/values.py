@@ -41,16 +41,26 @@ def value_of(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field,
     return (field, column or "NULL") if column or field.key in fields.columns.many else None
 
 
-def rows_of(found: tuple[Field, str], fields: Fields, condition: Condition, *, distinct: bool) -> tuple[str, str]:
+def array_of(found: tuple[Field, str], fields: Fields) -> str:
+    """Return the expression of all values of one document, as a list."""
+    field, column = found
+    return f"list_concat([{column}]::{TYPES[field.kind]}[], coalesce({fields.columns.many[field.key]}, []))"
+
+
+def rows_of(
+    found: tuple[Field, str], fields: Fields, condition: Condition, *, distinct: bool, keep_empty: bool = False
+) -> tuple[str, str]:
     """Return what to select from, with its condition in it, and the expression of one value.
 
-    Where documents have arrays there is a row for each value; `distinct` takes equal values of one document once.
+    Where documents have arrays there is a row for each value; `distinct` takes equal values of one document once,
+    `keep_empty` gives NULL for a document without any.
     """
     field, column = found
-    many = fields.columns.many.get(field.key)
-    if many is None:
+    if fields.columns.many.get(field.key) is None:
         return f"documents WHERE {condition[0]}", column
-    values = f"list_concat([{column}]::{TYPES[field.kind]}[], coalesce({many}, []))"
+    values = f"list_filter({array_of(found, fields)}, lambda item: item IS NOT NULL)"
     values = f"list_distinct({values})" if distinct else values
+    if keep_empty:
+        values = f"CASE WHEN len({values}) = 0 THEN [NULL]::{TYPES[field.kind]}[] ELSE {values} END"
     inner = f"SELECT unnest({values}) AS item FROM documents WHERE {condition[0]}"  # noqa: S608 - see sql
-    return f"({inner}) WHERE item IS NOT NULL", "item"
+    return f"({inner}) WHERE true", "item"

@@ -22,6 +22,9 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
+GC_SECONDS = 60.0  # index.gc_deletes
+
+
 class Action(msgspec.Struct):
     """One thing to do with one document.
 
@@ -83,7 +86,7 @@ def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
         raise illegal_argument("The bulk request must be terminated by a newline [\\n]")
     lines = body.split(b"\n")
     lines.pop()
-    position, count = 0, len(lines)
+    position, count, any_read = 0, len(lines), False
     while position < count:
         head_line = lines[position].rstrip(b"\r")
         position += 1
@@ -98,7 +101,11 @@ def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
             yield Action(verb, index or "", name, b"", meta.if_seq_no)
             continue
         if position >= count:
+            # Elasticsearch leaves such an action out without a word; here only a body of nothing else is as there.
+            if not any_read:
+                raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: no requests added;")
             raise illegal_argument("The bulk request must be terminated by a newline [\\n]")
+        any_read = True
         source = lines[position].rstrip(b"\r")
         position += 1
         if meta.op_type == "create" and verb == "index":
@@ -313,7 +320,7 @@ class _Run:
             )
         prepared = self._prepare(index, name, action.source)
         sequence = engine.next_sequence()
-        version = known[0] + 1 if known else 1
+        version = known[0] + 1 if known else self._buried(key) + 1
         source = action.source if b"\n" not in action.source else action.source.replace(b"\n", b" ")
         self.document_lines.append(
             b'{"n":%d,"x":%d,"d":%s,"v":%d%s,"s":%s}\n'
@@ -337,11 +344,21 @@ class _Run:
             return None
         return known if known[0] > 0 else None
 
+    def _buried(self, key: tuple[int, str]) -> int:
+        """Return the version of a document deleted within the last minute, as index.gc_deletes keeps it; else 0."""
+        tombstones = self.engine.tombstones
+        oldest = time.monotonic() - GC_SECONDS
+        while tombstones and (first := next(iter(tombstones.items())))[1][1] < oldest:
+            del tombstones[first[0]]
+        return tombstones.pop(key, (0, 0.0))[0]
+
     def _delete(self, index: Index, name: str, known: tuple[int, int] | None) -> dict[str, Any]:
         sequence = self.engine.next_sequence()
+        key = (index.number, name)
+        version = (known[0] if known else self._buried(key)) + 1
+        self.engine.tombstones[key] = (version, time.monotonic())
         if known is None:
-            return self._done(index, name, 1, sequence, "not_found", 404)
-        version = known[0] + 1
+            return self._done(index, name, version, sequence, "not_found", 404)
         self.document_lines.append(
             b'{"n":%d,"x":%d,"d":%s,"v":%d,"r":true}\n' % (sequence, index.number, _encode(name), version)
         )

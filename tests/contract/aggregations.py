@@ -45,7 +45,7 @@ AGGREGATIONS = [
     _one("terms min_doc_count", "terms", field="error", min_doc_count=3),
     _one("terms zero counts", "terms", field="level", min_doc_count=0),
     _one("terms unmapped", "terms", field="nowhere"),
-    _one("terms sub-field", "terms", field="message.keyword", size=3),
+    _one("terms sub-field", "terms", field="message.keyword", size=3, shard_size=1000),
     *(_one(f"{kind} {field}", kind, field=field) for kind in ("avg", "min", "max", "sum", "stats", "value_count", "cardinality")
       for field in ("confidence", "duration", "status", "prediction", "big", "@timestamp", "nowhere")),
     _one("value_count keyword", "value_count", field="tags"),

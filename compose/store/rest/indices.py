@@ -99,16 +99,23 @@ def field_caps(engine: Engine, request: Request) -> Reply:
     patterns = given.split(",") if isinstance(given, str) else given
     indices = indices_of(engine, request)
     found: dict[str, dict[str, Any]] = {}
+    where: dict[str, dict[str, list[str]]] = {}
     for index in indices:
-        for name, field in index.mapping.fields.items():
+        types = {name: (field.type, field.kind != "text") for name, field in index.mapping.fields.items()}
+        types |= {name: ("object", False) for name in index.mapping.objects if name}
+        for name, (kind, aggregatable) in types.items():
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
                 able = {
-                    "type": field.type,
+                    "type": kind,
                     "metadata_field": False,
-                    "searchable": True,
-                    "aggregatable": field.kind != "text",
+                    "searchable": kind != "object",
+                    "aggregatable": aggregatable,
                 }
-                found.setdefault(name, {})[field.type] = able
+                found.setdefault(name, {})[kind] = able
+                where.setdefault(name, {}).setdefault(kind, []).append(index.name)
+    for name, kinds in found.items():
+        for kind, able in kinds.items() if len(kinds) > 1 else ():
+            able["indices"] = where[name][kind]
     return Reply({"indices": [index.name for index in indices], "fields": found})
 
 

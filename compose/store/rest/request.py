@@ -37,7 +37,9 @@ class Request(msgspec.Struct):
         try:
             value = msgspec.json.decode(self.body)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise StoreError(400, "x_content_parse_exception", f"the body is no valid JSON: {error}") from None
+            cut = "truncated" in str(error)
+            kind = "x_content_e_o_f_exception" if cut else "x_content_parse_exception"
+            raise StoreError(400, kind, f"the body is no valid JSON: {error}") from None
         if not isinstance(value, dict):
             raise StoreError(400, "parsing_exception", "Expected [START_OBJECT] in the body")
         return value

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import duckdb
 
@@ -12,6 +13,7 @@ from compose.store.engine import Engine
 from compose.store.errors import StoreError
 from compose.store.rest import cluster, documents, indices, searches, templates
 from compose.store.rest.request import Reply, Request
+from compose.store.rest.shape import shaped
 
 log = logging.getLogger(__name__)
 Handler = Callable[[Engine, Request], Reply]
@@ -99,7 +101,9 @@ def _matched(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
 
 def dispatch(engine: Engine, request: Request) -> Reply:
     """Serve one request; never raises."""
-    parts = request.path.strip("/").split("/")
+    # A name such as <logs-{now/d}> has slashes of its own, inside the angle brackets.
+    path = re.sub(r"<[^>]*>", lambda name: quote(name[0], safe=""), request.path)
+    parts = path.strip("/").split("/")
     try:
         allowed: list[str] = []
         for methods, pattern, handler in _TABLE:
@@ -108,7 +112,7 @@ def dispatch(engine: Engine, request: Request) -> Reply:
                 continue
             if request.method in methods:
                 request.variables = variables
-                return handler(engine, request)
+                return shaped(handler(engine, request), request)
             allowed += methods
         if allowed:
             return Reply(
@@ -119,6 +123,10 @@ def dispatch(engine: Engine, request: Request) -> Reply:
                 },
                 405,
             )
+        if len(parts) == 2 and not parts[0].startswith("_") and request.method == "GET":
+            # Elasticsearch takes it for POST /{index}/{type}, which is left over from earlier versions.
+            text = f"Incorrect HTTP method for uri [{request.path}] and method [GET], allowed: [POST]"
+            return Reply({"error": text, "status": 405}, 405)
         unknown = StoreError(
             400,
             "illegal_argument_exception",

@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
-from compose.store.catalogue import Index
+from compose.store.catalogue import Index, new_uuid
 from compose.store.engine import Engine
 from compose.store.errors import StoreError
 from compose.store.rest.documents import source_option
 from compose.store.rest.request import Reply, Request
 from compose.store.rest.targets import indices_of
 from compose.store.search import count, search
+
+ENDED_SCROLLS = 10_000  # so many are known as ended; an id is a state of its own, nothing else is kept
 
 
 def search_indices(engine: Engine, request: Request) -> Reply:
@@ -59,6 +61,7 @@ def _scroll(engine: Engine, indices: list[Index], body: dict[str, Any], state: d
             "b": {**body, "sort": [*sort, "_shard_doc"]},
             "t": engine.sequence,
             "a": None,
+            "k": new_uuid(),
         }
     request = dict(state["b"])
     request.setdefault("track_total_hits", True)
@@ -90,15 +93,31 @@ def scroll(engine: Engine, request: Request) -> Reply:
     name = body.get("scroll_id", request.parameters.get("scroll_id", ""))
     try:
         state = msgspec.json.decode(base64.urlsafe_b64decode(name))
-        parts = {key: state[key] for key in ("i", "b", "t", "a")}
+        parts = {key: state[key] for key in ("i", "b", "t", "a", "k")}
     except (binascii.Error, msgspec.DecodeError, KeyError, TypeError, ValueError):
         raise StoreError(400, "illegal_argument_exception", "Cannot parse scroll id") from None
+    if parts["k"] in engine.ended_scrolls:
+        raise StoreError(404, "search_context_missing_exception", f"No search context found for id [{parts['k']}]")
     return Reply(_scroll(engine, [], {}, parts))
 
 
-def clear_scroll(_engine: Engine, _request: Request) -> Reply:
-    """End a scroll; nothing was held for it."""
-    return Reply({"succeeded": True, "num_freed": 1})
+def clear_scroll(engine: Engine, request: Request) -> Reply:
+    """End scrolls: they cannot be read on."""
+    import base64
+
+    request.allow()
+    given = request.json().get("scroll_id", [])
+    freed = 0
+    for name in [given] if isinstance(given, str) else given:
+        try:
+            key = str(msgspec.json.decode(base64.urlsafe_b64decode(name))["k"])
+        except (ValueError, msgspec.DecodeError, KeyError, TypeError):
+            raise StoreError(400, "illegal_argument_exception", "Cannot parse scroll id") from None
+        freed += key not in engine.ended_scrolls
+        engine.ended_scrolls[key] = None
+        while len(engine.ended_scrolls) > ENDED_SCROLLS:
+            del engine.ended_scrolls[next(iter(engine.ended_scrolls))]
+    return Reply({"succeeded": True, "num_freed": freed}, 200 if freed else 404)
 
 
 def _uri_query(request: Request) -> dict[str, Any]:
