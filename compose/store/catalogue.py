@@ -16,6 +16,7 @@ from compose.store.dates import date_math
 from compose.store.errors import IndexNotFoundError, StoreError, illegal_argument
 from compose.store.mapping import Mapping
 
+NAME_FORMATS = "yyyy.MM.dd||strict_date_optional_time||epoch_millis"
 VERSION_CREATED = "8536000"  # index version of Elasticsearch 8.19
 _FORBIDDEN = re.compile(r'[\\/*?"<>| ,#:]')
 _SETTINGS = re.compile(
@@ -213,7 +214,7 @@ def expand_date_name(name: str, now: int) -> str:
 
     def replace(found: re.Match[str]) -> str:
         maths, _, pattern = found[1].partition("{")
-        value = dt.datetime.fromtimestamp(date_math(maths, now) / 1000, dt.UTC)
+        value = dt.datetime.fromtimestamp(date_math(maths, now, NAME_FORMATS) / 1000, dt.UTC)
         java = pattern.rstrip("}").partition("|")[0] or "yyyy.MM.dd"
         for letters, letter in (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M")):
             java = java.replace(letters, letter)

@@ -183,22 +183,32 @@ def _match(content: dict[str, Any]) -> Node:
         raise illegal_argument(
             "No text specified for text query" if "query" not in options else "[match] requires query value"
         )
-    if options.get("zero_terms_query", "none") not in ("none", "NONE"):
-        raise UnsupportedError("[zero_terms_query] of the query [match]")
     return Match(
-        field, options["query"], _operator(options), options.get("minimum_should_match"), bool(options.get("lenient"))
-    )
+        field, options["query"], _operator(options), options.get("minimum_should_match"), bool(options.get("lenient")),
+        _wordless(options),
+    )  # fmt: skip
+
+
+def _wordless(options: dict[str, Any]) -> bool:
+    """Return whether a text without words finds everything, by `zero_terms_query`."""
+    value = str(options.get("zero_terms_query", "none")).lower()
+    if value not in ("none", "all"):
+        raise illegal_argument(f"Unsupported zero_terms_query value [{value}]")
+    return value == "all"
 
 
 def _phrase(name: str, *, prefix: bool) -> Any:
     def read(content: dict[str, Any]) -> Node:
         field, options = _one_field(name, content, "query")
-        if options.get("slop", 0):
+        slop = options.get("slop", 0)
+        if not isinstance(slop, int) or slop < 0:
+            raise illegal_argument("No negative slop allowed.")
+        if slop and prefix:
             raise UnsupportedError(f"[slop] of the query [{name}]")
         _check(name, options, {"query", "slop", "analyzer", "zero_terms_query", "max_expansions"}, {"analyzer"})
         if options.get("query") is None:
             raise illegal_argument(f"[{name}] requires query value")
-        return Phrase(field, options["query"], prefix)
+        return Phrase(field, options["query"], prefix, slop=slop, wordless=_wordless(options))
 
     return read
 

@@ -60,6 +60,10 @@ def _node(item: Any, query: QueryString, fields: tuple[str, ...]) -> Node:
             return _range(item, query, fields)
         case lucene.Phrase():
             return _leaf(item.value[1:-1], query, fields, quoted=True)
+        case lucene.Proximity() if fields and isinstance(item.term, lucene.Phrase):
+            text, slop = item.term.value[1:-1], int(item.degree)
+            parts = tuple(Phrase(field, _ESCAPED.sub(r"\1", text), slop=slop) for field in fields)
+            return Bool(should=parts) if len(parts) > 1 else parts[0]
         case lucene.Word():
             return _leaf(item.value, query, fields, quoted=False)
     raise UnsupportedError(f"[{item}] in a query string ({type(item).__name__.lower()})")

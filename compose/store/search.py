@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import threading
 import time
 from typing import Any
@@ -17,16 +16,18 @@ from compose.store.dates import format_date, parse_date
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
 from compose.store.query import parse
+from compose.store.retrieval import filtered, values_of
 from compose.store.sql import FALSE, Condition, Fields, all_of, compile_query
 from compose.store.tree import All
 from compose.store.values import known
 
+_ABSENT = ("9223372036854775807", "-9223372036854775808", "Infinity", "-Infinity")
 MAX_WINDOW = 10_000  # index.max_result_window
 _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",
          "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile", "post_filter",
-         "typed_keys"}  # fmt: skip
+         "typed_keys", "fields", "docvalue_fields"}  # fmt: skip
 
-_ELASTIC = {"fields", "docvalue_fields", "stored_fields", "script_fields", "highlight", "collapse", "rescore",
+_ELASTIC = {"stored_fields", "script_fields", "highlight", "collapse", "rescore",
     "suggest",
             "knn", "indices_boost", "runtime_mappings", "pit", "slice", "stats", "ext", "rank",
             "terminate_after", "retriever"}  # fmt: skip
@@ -41,13 +42,14 @@ def _token(value: Any) -> str:
 
 
 class Sort(msgspec.Struct, frozen=True):
-    """One key of an order: SQL expression, direction, where missing values go, kind of the column, date format."""
+    """One key of an order: SQL expression, direction, where missing values go, kind of the column, date format, whether of 32 bits."""
 
     expression: str | None
     descending: bool
     missing_first: bool
     kind: str
     format: str | None = None
+    narrow: bool = False
 
 
 def search(
@@ -94,7 +96,7 @@ def search(
             "action_request_validation_exception",
             "Validation Failed: 1: `from` parameter must be set to 0 when `search_after` is used;",
         )
-    names = {index.number: index.name for index in indices}
+    numbered = {index.number: index for index in indices}
     cursor = engine.table.cursor()
     timer = threading.Timer(engine.settings.request_seconds, cursor.interrupt)
     timer.daemon = True
@@ -108,13 +110,13 @@ def search(
             total = _total(cursor, shown_condition, body.get("track_total_hits", MAX_WINDOW))
             after = _after(body["search_after"], order) if body.get("search_after") is not None else None
             wanted = all_of([shown_condition, after]) if after else shown_condition
-            hits = _hits(cursor, wanted, order, start, size, names, body)
+            hits = _hits(cursor, wanted, order, start, size, numbered, body)
             aggregations = body.get("aggs", body.get("aggregations"))
 
             def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
                 known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
                 by = read_sort(options.get("sort"), fields)
-                found = _hits(cursor, within, by, options.get("from", 0), options.get("size", 3), names, options)
+                found = _hits(cursor, within, by, options.get("from", 0), options.get("size", 3), numbered, options)
                 best = 1.0 if found and not by else None
                 return {"total": _total(cursor, within, True), "max_score": best, "hits": found}
 
@@ -223,7 +225,16 @@ def read_sort(body: Any, fields: Fields) -> list[Sort]:
         if missing not in ("_last", "_first"):
             expression = f"coalesce({expression or 'NULL'}, {_literal(missing, field.kind)})"
         shown = options.get("format") if field.kind == "date" else None
-        found.append(Sort(expression or "NULL::BIGINT", descending, missing == "_first", field.kind, shown))
+        found.append(
+            Sort(
+                expression or "NULL::BIGINT",
+                descending,
+                missing == "_first",
+                field.kind,
+                shown,
+                field.type in ("integer", "short", "byte"),
+            )
+        )
     return found
 
 
@@ -247,7 +258,7 @@ def _after(values: Any, order: list[Sort]) -> Condition:
     same, same_values = "", list[Any]()
     for key, value in zip(order, values, strict=True):
         text = key.expression
-        absent = value is None or str(value) in ("9223372036854775807", "-9223372036854775808", "Infinity", "-Infinity")
+        absent = value is None or str(value) in _ABSENT or (key.narrow and value in (2**31 - 1, -(2**31)))
         if absent:
             beyond, beyond_values = (f"{text} IS NOT NULL" if key.missing_first else "false"), []
             equal, equal_values = f"{text} IS NULL", []
@@ -288,10 +299,10 @@ def _hits(
     order: list[Sort],
     start: int,
     size: int,
-    names: dict[int, str],
+    indices: dict[int, Index],
     body: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    if size == 0 or not names:
+    if size == 0 or not indices:
         return []
     keys = [str(key.expression) for key in order]
     directions = [
@@ -306,7 +317,7 @@ def _hits(
     chosen = body.get("_source", True)
     hits = []
     for row in rows:
-        hit: dict[str, Any] = {"_index": names[row[0]], "_id": row[1]}
+        hit: dict[str, Any] = {"_index": indices[row[0]].name, "_id": row[1]}
         if body.get("version"):
             hit["_version"] = row[2]
         if body.get("seq_no_primary_term"):
@@ -317,6 +328,10 @@ def _hits(
         source = filtered(row[5].encode(), chosen)
         if source is not None:
             hit["_source"] = source
+        if body.get("fields") or body.get("docvalue_fields"):
+            found = values_of(row[5].encode(), indices[row[0]].mapping, body)
+            if found:
+                hit["fields"] = found
         if order:
             hit["sort"] = [_shown(key, value) for key, value in zip(order, row[6:], strict=True)]
         hits.append(hit)
@@ -326,6 +341,8 @@ def _hits(
 def _shown(key: Sort, value: Any) -> Any:
     if value is None:
         high = key.descending == key.missing_first
+        if key.narrow:
+            return 2**31 - 1 if high else -(2**31)
         if key.kind in ("long", "date", "boolean"):
             return 2**63 - 1 if high else -(2**63)
         if key.kind in ("float", "double"):
@@ -336,39 +353,3 @@ def _shown(key: Sort, value: Any) -> Any:
     if key.kind == "float":
         return float(str(np.float32(value)))
     return int(value) if key.kind == "boolean" else value
-
-
-def filtered(source: bytes, chosen: Any) -> Any:
-    """Return the part of a source that `_source` asks for; None where it asks for none."""
-    if chosen is True:
-        return msgspec.Raw(source)
-    if chosen is False:
-        return None
-    if isinstance(chosen, str):
-        chosen = [chosen]
-    if isinstance(chosen, list):
-        chosen = {"includes": chosen}
-    wanted = chosen.get("includes", chosen.get("include", []))
-    unwanted = chosen.get("excludes", chosen.get("exclude", []))
-    wanted = [wanted] if isinstance(wanted, str) else wanted
-    unwanted = [unwanted] if isinstance(unwanted, str) else unwanted
-    return _part(msgspec.json.decode(source), "", wanted, unwanted)
-
-
-def _part(value: dict[str, Any], prefix: str, wanted: list[str], unwanted: list[str]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, item in value.items():
-        path = prefix + name
-
-        def fits(patterns: list[str], path: str = path) -> bool:
-            return any(fnmatch.fnmatchcase(path, pattern) or path.startswith(pattern + ".") for pattern in patterns)
-
-        if fits(unwanted):
-            continue
-        if isinstance(item, dict):
-            inner = _part(item, path + ".", [] if fits(wanted) else wanted, unwanted)
-            if inner or not wanted or fits(wanted):
-                kept[name] = inner
-        elif not wanted or fits(wanted):
-            kept[name] = item
-    return kept

@@ -35,7 +35,7 @@ from compose.store.tree import (
     Term,
     Terms,
 )
-from compose.store.words import as_regular_expression, cut
+from compose.store.words import as_regular_expression, cut, sloppy
 
 Condition = tuple[str, list[Any]]
 FALSE: Condition = ("false", [])
@@ -270,13 +270,18 @@ def _on(field: Field, node: Node, fields: Fields) -> Condition:
                 return _term(field, node.text, fields)
             words = cut(str(node.text) if not isinstance(node.text, bool) else str(node.text).lower())
             needed = len(words) if node.every else at_least(node.least, len(words), 1)
-            return _some([_word(field, word, fields) for word in words], needed) if words else FALSE
+            none = TRUE if node.wordless else FALSE
+            return _some([_word(field, word, fields) for word in words], needed) if words else none
         case Phrase():
             if field.kind != "text":
                 if node.prefix:
                     return _pattern(field, str(node.text), fields, prefix=True)
                 return _term(field, node.text, fields)
             words = cut(str(node.text))
+            if not words:
+                return TRUE if node.wordless else FALSE
+            if node.slop:
+                return each(field, fields, "regexp_matches({}, ?)", [sloppy(words, node.slop)])
             return (
                 each(field, fields, "contains({}, ?)", [f" {' '.join(words)}{'' if node.prefix else ' '}"])
                 if words

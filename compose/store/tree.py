@@ -43,15 +43,21 @@ class Match(Node, frozen=True):
     every: bool = False
     least: str | int | None = None
     lenient: bool = False
+    wordless: bool = False
 
 
 class Phrase(Node, frozen=True):
-    """The text has these words in this order; with `prefix` the last one may be the beginning of a word."""
+    """The text has these words in this order; with `prefix` the last one may be the beginning of a word.
+
+    `slop` is how far the words may be moved, over all; `wordless` says whether a text without words finds everything.
+    """
 
     field: str
     text: Any
     prefix: bool = False
     lenient: bool = False
+    slop: int = 0
+    wordless: bool = False
 
 
 class Range(Node, frozen=True):

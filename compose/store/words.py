@@ -8,10 +8,14 @@ values of an array are separated by a unit separator that no phrase crosses.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
+
+from compose.store.errors import UnsupportedError
 
 MAX_TOKEN = 255  # the standard analyser cuts longer words
 GAP = "\x1f"
+MAX_PLACES = 1024  # of words in a sloppy phrase
 
 _IDEOGRAPH = (
     "\u2e80-\u2fd5\u3005\u3007\u3021-\u3029\u3038-\u303b\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -78,3 +82,27 @@ def as_regular_expression(pattern: str, *, within_word: bool) -> str:
             result += re.escape(letter)
         position += 1
     return result
+
+
+def sloppy(words: list[str], slop: int) -> str:
+    """Return a regular expression for words that may be moved from their places, by `slop` positions over all.
+
+    As Lucene's SloppyPhraseMatcher counts: the largest difference between where the words are and where the phrase has
+    them.
+
+    Raises:
+        UnsupportedError: there are too many ways to place them.
+    """
+    if (slop + 1) ** len(words) > MAX_PLACES:
+        raise UnsupportedError(f"a slop of {slop} over {len(words)} words")
+    ways = set()
+    for moves in itertools.product(range(slop + 1), repeat=len(words)):
+        places = [place + move for place, move in enumerate(moves)]
+        if min(moves) == 0 and len(set(places)) == len(places):
+            order = sorted(range(len(words)), key=places.__getitem__)
+            text = f" {re.escape(words[order[0]])} "
+            for before, after in itertools.pairwise(order):
+                gap = places[after] - places[before] - 1
+                text += (f"(?:[^ {GAP}]+ ){{{gap}}}" if gap else "") + f"{re.escape(words[after])} "
+            ways.add(text)
+    return "|".join(sorted(ways))

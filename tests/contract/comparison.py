@@ -100,7 +100,9 @@ def _compare_objects(real: dict[str, Any], embedded: dict[str, Any], path: str) 
 
 def _same_error(real: dict[str, Any], embedded: dict[str, Any], path: str) -> list[str]:
     """Compare the types of two errors; a shard's failure counts as the type of its root cause."""
-    causes = real.get("root_cause") or [real["caused_by"]]  # what fails while shards are joined has no root cause
+    causes = real.get("root_cause") or [
+        real.get("caused_by", real)
+    ]  # what fails while shards are joined has no root cause
     types = {real["type"], *(cause["type"] for cause in causes)} - WRAPPERS
     if embedded["type"] in types or embedded["type"] == real["type"]:
         return []

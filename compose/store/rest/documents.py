@@ -9,7 +9,7 @@ from compose.store.catalogue import Index
 from compose.store.engine import Engine
 from compose.store.errors import IndexNotFoundError, StoreError
 from compose.store.rest.request import Reply, Request
-from compose.store.search import filtered
+from compose.store.retrieval import filtered
 from compose.store.writing import Action, Writer, read_bulk
 
 

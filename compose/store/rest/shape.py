@@ -18,6 +18,7 @@ def shaped(reply: Reply, request: Request) -> Reply:
     if "rest_total_hits_as_int" in request.parameters and request.flag("rest_total_hits_as_int") and hits:
         total = hits.get("total")
         hits["total"] = total["value"] if total else -1
+        reply.value["terminated_early"] = False
     paths = request.parameters.get("filter_path")
     if paths:
         plain = msgspec.json.decode(msgspec.json.encode(reply.value))
