@@ -239,8 +239,6 @@ class Engine:
                 raise
         self.durable(position)
 
-    # -- indices -------------------------------------------------------------------------------------------------------
-
     def group(self, name: str) -> dict[str, Any]:
         """Return name → value of one group of the catalogue: template, component, policy, repository."""
         start = name + "/"
@@ -296,8 +294,6 @@ class Engine:
         """Return how many documents there are."""
         with self.lock:
             return sum(self.count_of(index) for index in self.indices.values())
-
-    # -- loading -------------------------------------------------------------------------------------------------------
 
     def _hurry(self) -> None:
         with self._changed:
@@ -416,17 +412,6 @@ class Engine:
             raise IndexNotFoundError(name)
         return self.indices[name]
 
-    def status(self) -> dict[str, Any]:
-        """Return what `GET /_embedded/status` answers."""
-        from compose.store.dates import format_date
-
-        return {
-            "documents": self.documents(),
-            "translog_bytes": self.translog.bytes_on_disk(),
-            "last_error": self.last_error,
-            "started_at": format_date(self.started_at),
-            "indices": len(self.indices),
-            "waiting": len(self._waiting.operations),
-            "fsyncs": self.translog.fsyncs,
-            "read_only": self.settings.read_only,
-        }
+    def waiting(self) -> int:
+        """Return how many changes the loader has still to load."""
+        return len(self._waiting.operations)

@@ -42,7 +42,16 @@ def _token(value: Any) -> str:
 
 
 class Sort(msgspec.Struct, frozen=True):
-    """One key of an order: SQL expression, direction, where missing values go, kind of the column, date format, whether of 32 bits."""
+    """One key of an order.
+
+    Attributes:
+        expression: of SQL.
+        descending: its direction.
+        missing_first: where documents without a value go.
+        kind: of the column.
+        format: of dates, as they are shown.
+        narrow: whether the field has 32 bits at most.
+    """
 
     expression: str | None
     descending: bool

@@ -129,7 +129,8 @@ def compile_query(node: Node, fields: Fields) -> Condition:
             parts = [compile_query(part, fields) for part in node.must]
             parts += [negated(compile_query(part, fields)) for part in node.never]
             if node.should:
-                needed = at_least(node.least, len(node.should), 0 if node.must else 1)
+                least = 0 if node.must else 1
+                needed = max(least, at_least(node.least, len(node.should), least))
                 parts.append(_some([compile_query(part, fields) for part in node.should], needed))
             elif at_least(node.least, 0, 0) > 0:
                 return FALSE
@@ -239,7 +240,7 @@ def _of_index(node: Node, fields: Fields) -> Condition:
 
 def each(field: Field, fields: Fields, text: str, values: list[Any]) -> Condition:
     """Return a condition on a field's one value or on any of its many; `text` has `{}` for the value."""
-    conditions: list[Condition] = []
+    conditions = list[Condition]()
     single = fields.columns.single.get(field.key)
     if single:
         conditions.append((f"({single} IS NOT NULL AND {text.replace('{}', single)})", values))
@@ -400,9 +401,8 @@ def _pattern(field: Field, pattern: str, fields: Fields, *, prefix: bool, fold: 
         raise StoreError(
             400,
             "query_shard_exception",
-            f"Can only use {name} queries on keyword, text and wildcard fields - not on [{field.path}] "
-            f"which is of type "
-            f"[{field.type}]",
+            f"Can only use {name} queries on keyword, text and wildcard fields - not on [{field.path}] which is of "
+            f"type [{field.type}]",
             index=fields.indices[0].name,
             index_uuid=fields.indices[0].uuid,
         )

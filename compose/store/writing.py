@@ -6,15 +6,15 @@ import base64
 import os
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from compose.store.bulk import Action
 from compose.store.catalogue import Index, expand_date_name
 from compose.store.document import Prepared, prepare
 from compose.store.engine import Engine
-from compose.store.errors import DocumentError, StoreError, UnsupportedError, WritesBlockedError, illegal_argument
+from compose.store.errors import DocumentError, StoreError, WritesBlockedError, illegal_argument
 from compose.store.mapping import Mapping
 from compose.store.table import Operation
 
@@ -22,145 +22,11 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
-GC_SECONDS = 60.0  # index.gc_deletes
-
-
-class Action(msgspec.Struct):
-    """One thing to do with one document.
-
-    Attributes:
-        verb: index, create or delete.
-        index: name.
-        id: None where the store is to make one.
-        source: the document as sent; empty where it is deleted.
-        if_seq_no: only if the document's last change has this sequence number.
-    """
-
-    verb: str
-    index: str
-    id: str | None
-    source: bytes = b""
-    if_seq_no: int | None = None
-    require_existing_index: bool = False
-
-
-class _Meta(msgspec.Struct, forbid_unknown_fields=True, rename={"index": "_index", "id": "_id"}):
-    index: str | None = None
-    id: str | int | None = None
-    routing: str | None = None
-    if_seq_no: int | None = None
-    if_primary_term: int | None = None
-    require_alias: bool = False
-    version: int | None = None
-    version_type: str | None = None
-    pipeline: str | None = None
-    dynamic_templates: dict[str, str] | None = None
-    retry_on_conflict: int | None = None
-    list_executed_pipelines: bool | None = None
-    op_type: str | None = None
-
-
-class _Head(msgspec.Struct, forbid_unknown_fields=True):
-    index: _Meta | None = None
-    create: _Meta | None = None
-    delete: _Meta | None = None
-    update: _Meta | None = None
-
-
-_decode_head = msgspec.json.Decoder(_Head).decode
-
-
-def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
-    """Read a bulk body.
-
-    Arguments:
-        body: newline-delimited JSON.
-        default_index: of actions that name none.
-
-    Raises:
-        StoreError: the body is malformed; nothing of it is done.
-    """
-    if not body.strip():
-        raise StoreError(400, "parse_exception", "request body is required")
-    if not body.endswith(b"\n"):
-        raise illegal_argument("The bulk request must be terminated by a newline [\\n]")
-    lines = body.split(b"\n")
-    lines.pop()
-    position, count, any_read = 0, len(lines), False
-    while position < count:
-        head_line = lines[position].rstrip(b"\r")
-        position += 1
-        if not head_line.strip():
-            continue
-        verb, meta = _read_head(head_line, position)
-        index = meta.index or default_index
-        if meta.index == "":
-            index = ""
-        name = str(meta.id) if meta.id is not None else None
-        if verb == "delete":
-            yield Action(verb, index or "", name, b"", meta.if_seq_no)
-            continue
-        if position >= count:
-            # Elasticsearch leaves such an action out without a word; here only a body of nothing else is as there.
-            if not any_read:
-                raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: no requests added;")
-            raise illegal_argument("The bulk request must be terminated by a newline [\\n]")
-        any_read = True
-        source = lines[position].rstrip(b"\r")
-        position += 1
-        if meta.op_type == "create" and verb == "index":
-            verb = "create"
-        yield Action(verb, index or "", name, source, meta.if_seq_no, meta.require_alias)
-
-
-def _read_head(line: bytes, number: int) -> tuple[str, _Meta]:
-    try:
-        head = _decode_head(line)
-    except msgspec.ValidationError as error:
-        raise _bad_head(line, number, str(error)) from None
-    except msgspec.DecodeError as error:
-        raise StoreError(
-            400, "x_content_parse_exception", f"[{number}:1] Malformed action/metadata line [{number}]: {error}"
-        ) from None
-    for verb in ("create", "index", "delete", "update"):
-        meta: _Meta | None = getattr(head, verb)
-        if meta is not None:
-            if verb == "update":
-                raise UnsupportedError("the bulk action [update]")
-            for parameter in ("version", "version_type", "pipeline", "dynamic_templates"):
-                if getattr(meta, parameter) not in (None, "_none"):
-                    raise UnsupportedError(f"[{parameter}] in a bulk action")
-            return verb, meta
-    raise illegal_argument(f"Malformed action/metadata line [{number}], expected FIELD_NAME but found [END_OBJECT]")
-
-
-def _bad_head(line: bytes, number: int, problem: str) -> StoreError:
-    try:
-        value = _decode(line)
-    except msgspec.DecodeError:
-        value = None
-    if isinstance(value, dict) and value:
-        name, meta = next(iter(value.items()))
-        if name not in ("index", "create", "delete", "update"):
-            return illegal_argument(
-                f"Malformed action/metadata line [{number}], expected field [create], [delete], [index] or [update] "
-                f"but found [{name}]"
-            )
-        if not isinstance(meta, dict):
-            return illegal_argument(
-                f"Malformed action/metadata line [{number}], expected START_OBJECT but found [VALUE_STRING]"
-            )
-        unknown = sorted(meta.keys() - set(_Meta.__struct_encode_fields__))
-        if unknown:
-            return illegal_argument(f"Action/metadata line [{number}] contains an unknown parameter [{unknown[0]}]")
-        return illegal_argument(f"Malformed action/metadata line [{number}]: {problem}")
-    return illegal_argument(
-        f"Malformed action/metadata line [{number}], expected START_OBJECT but found [VALUE_STRING]"
-    )
-
-
 _id_lock = threading.Lock()
 _id_last = 0
+
+GC_SECONDS = 60.0  # index.gc_deletes
+MAX_ID = 512  # bytes
 
 
 def new_id() -> str:
@@ -185,6 +51,11 @@ class Writer:
             For each, its verb and its answer: the result with `status`, or `error` with `status`.
         """
         engine = self.engine
+        for action in actions:
+            if action.id is not None and len(action.id.encode()) > MAX_ID:
+                text = f"id [{action.id}] is too long, must be no longer than {MAX_ID} bytes but was: "
+                text = f"Validation Failed: 1: {text}{len(action.id.encode())};"
+                raise StoreError(400, "action_request_validation_exception", text)
         try:
             engine.check_writable()
         except WritesBlockedError as blocked:
@@ -289,10 +160,6 @@ class _Run:
 
     def _one(self, action: Action) -> dict[str, Any]:
         engine = self.engine
-        if action.id is not None and len(action.id.encode()) > 512:
-            raise illegal_argument(
-                f"id [{action.id}] is too long, must be no longer than 512 bytes but was: {len(action.id.encode())}"
-            )
         if action.id == "":
             raise illegal_argument("if _id is specified it must not be empty")
         if action.verb == "delete" and action.id is None:

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from compose.store.bulk import Action
 from compose.store.engine import Engine
 from compose.store.errors import WritesBlockedError
 from compose.store.search import count, search
 from compose.store.settings import StoreSettings
-from compose.store.writing import Action, Writer
+from compose.store.writing import Writer
 
 
 def opened(folder: Path, **settings: Any) -> Engine:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from compose.store.bulk import Action, read_bulk
 from compose.store.catalogue import Index
 from compose.store.engine import Engine
 from compose.store.errors import IndexNotFoundError, StoreError
 from compose.store.rest.request import Reply, Request
 from compose.store.retrieval import filtered
-from compose.store.writing import Action, Writer, read_bulk
+from compose.store.writing import Writer
 
 
 def bulk(engine: Engine, request: Request) -> Reply:
