@@ -77,7 +77,7 @@ def _flat(item: Any, every: bool) -> Iterator[tuple[Any, bool]]:
     joined = isinstance(item, lucene.AndOperation) or (isinstance(item, lucene.UnknownOperation) and every)
     for child in item.children:
         if isinstance(child, lucene.AndOperation | lucene.OrOperation | lucene.UnknownOperation):
-            yield from ((part, must or joined) for part, must in _flat(child, every))
+            yield from _flat(child, every)  # an OR makes the clause before it optional, even where AND is the default
         else:
             yield child, joined
 
