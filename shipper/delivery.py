@@ -170,6 +170,9 @@ class Delivery:
         plain = self._send(batch, pending, items, singles)
         if plain:
             self._settled(acknowledged=len(pending))
+            if self._tally.stuck:
+                for index in {address(batch.pieces[number])[0] for number in pending}:
+                    self._tally.stuck.pop(index, None)
             return Outcome([], {})
         return self._judge(batch, pending, items)
 
