@@ -7,7 +7,7 @@ from collections import deque
 from shipper.batch import Segment
 from shipper.errors import StateError
 from shipper.generation import Record
-from shipper.reader import Reader, Source
+from shipper.reader import Reader
 
 
 class Tail:
@@ -69,16 +69,3 @@ class Tail:
     def lag(self) -> int:
         """Bytes not acknowledged."""
         return max(0, self.size - self.record.offset)
-
-
-def line_end(source: Source, size: int) -> int:
-    """Return the offset behind the last newline."""
-    step = 65_536
-    end = size
-    while end > 0:
-        start = max(0, end - step)
-        place = source.at(start, end - start).rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
-        end = start
-    return 0

@@ -14,7 +14,6 @@ from shipper.checkpoint import State
 from shipper.discovery import OURS, Found
 from shipper.generation import (
     ALIKE_BYTES,
-    MARKER_BYTES,
     SIGNATURE_BYTES,
     Kind,
     Record,
@@ -26,7 +25,7 @@ from shipper.generation import (
     sign,
 )
 from shipper.reader import Reader, Source, volume_id
-from shipper.tail import Tail, line_end
+from shipper.tail import Tail
 
 logger = logging.getLogger("shipper.tails")
 
@@ -176,13 +175,16 @@ class Tails:
                 return self._begin(record, source, seed, now)
             if kind is Kind.REWOUND:
                 self.counts["rewound"] += 1
-                kept = line_end(source, size)
-                logger.warning("%s: shorter than acknowledged, as after a power cut; read on at %d", file.path, kept)
-                record.offset, record.marker_length = kept, min(kept, MARKER_BYTES)
-                record.marker = digest(source.at(kept - record.marker_length, record.marker_length))
+                logger.warning(
+                    "%s: shorter than acknowledged, as after a power cut; read again, what is there is met by its id",
+                    file.path,
+                )
+                record.offset, record.marker_length, record.marker, record.stamp = 0, 0, "", ""
                 return self._begin(record, source, seed, now)
         for record in self._alike(head):
             tail = attached.get(record.generation)
+            if tail is not None and not tail.orphaned and tail.reader and tail.reader.source.size() < tail.size:
+                self._truncated(tail, tail.reader.source.size())  # copied, then truncated, since it was last read
             if tail is not None and not tail.orphaned and tail.reader and tail.reader.source.linked():
                 if self._holds(tail, source, size):
                     return None  # a copy of what is being read anyway
