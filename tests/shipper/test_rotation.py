@@ -14,6 +14,7 @@ import pytest
 
 from shipper import tails
 from shipper.service import Service
+from shipper.tail import Tail
 from tests.shipper.conftest import Shipping, line
 from tests.shipper.test_delivery import started, until
 
@@ -172,7 +173,7 @@ class Stalled:
         self.go = threading.Event()
         self._refill = service.tails.refill
 
-    def __call__(self, tail: tails.Tail, length: int, now: float) -> tuple[list[bytes], bool]:
+    def __call__(self, tail: Tail, length: int, now: float) -> tuple[list[bytes], bool]:
         return self._refill(tail, length, now) if self.go.is_set() else ([], True)
 
 
