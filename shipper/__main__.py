@@ -123,5 +123,63 @@ def setup(config: Path | None) -> None:
     click.echo(f"installed: {', '.join(installed)}" if installed else "everything was there")
 
 
+@main.command()
+@CONFIG
+def check(config: Path | None) -> None:
+    """Look at settings, folders, server and templates; exit code 1 when something is wrong."""
+    from shipper.inspection import inspect
+
+    wrong = False
+    for finding in inspect(_settings(config)):
+        wrong |= finding.level == "error"
+        click.secho(f"{finding.level:8}", nl=False, fg={"ok": "green", "warning": "yellow"}.get(finding.level, "red"))
+        click.echo(finding.what)
+    sys.exit(1 if wrong else 0)
+
+
+@main.command()
+@click.option("--url", help="Of the running shipper; default by SHIPPER_HOST and SHIPPER_PORT.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: what /status answers.")
+@click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C.")
+def status(url: str | None, as_json: bool, watch: bool) -> None:
+    """Show a running shipper: files, lag, verdicts."""
+    from shipper.table import show
+
+    settings = _settings()
+    address = url or f"http://{settings.host}:{settings.port}"
+    try:
+        sys.exit(show(address.rstrip("/"), as_json, watch))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+@main.command()
+@CONFIG
+@click.option("--dry-run", is_flag=True, help="Only say what is there.")
+def replay(config: Path | None, dry_run: bool) -> None:
+    """Send dead letters again; those taken are removed, exit code 1 when some are refused again."""
+    from shipper.deadletter import DeadLetters
+    from shipper.replay import listed
+    from shipper.replay import replay as send
+    from shipper.server import Server
+
+    settings = _settings(config)
+    letters = DeadLetters(settings.state_dir, settings.dead_letter_bytes)
+    total, reasons = listed(letters)
+    if dry_run or not total:
+        click.echo(f"{total} dead letters in {settings.state_dir}")
+        for reason, count in reasons.most_common():
+            click.echo(f"{count:8} {reason}")
+        return
+    try:
+        outcome = send(letters, Server(settings))
+    except ShipperError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{outcome.taken} taken, {outcome.there} were there already, {outcome.kept} refused again")
+    for reason, count in outcome.reasons.most_common():
+        click.echo(f"{count:8} {reason}")
+    sys.exit(1 if outcome.kept else 0)
+
+
 if __name__ == "__main__":
     main()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import msgspec
 
 from shipper.errors import DeadLetterError
 
+LOCK = "dead-letters.lock"
 PATTERN = "dead-letters-*.jsonl"
 FILE_BYTES = 8 * 1024 * 1024
 
@@ -55,6 +58,39 @@ class DeadLetters:
         """The files, oldest first."""
         return sorted(self.folder.glob(PATTERN))
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the files from changing, for other threads and for other processes."""
+        with self._lock:
+            handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(handle)
+
+    def _holding(self) -> contextlib.AbstractContextManager[None]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DeadLetterError(f"{self.folder}: {error.strerror}; make it writable") from None
+        return self.held()
+
+    def remove(self, path: Path, ids: set[tuple[str, str]]) -> None:
+        """Take letters out of a file, by index and id; the file goes when it is empty."""
+        with self.held():
+            kept = [letter for letter in read(path) if (letter.index, letter.id) not in ids]
+            if not kept:
+                path.unlink()
+                return
+            temporary = path.with_suffix(".tmp")
+            temporary.touch(0o600)
+            with temporary.open("wb") as file:
+                file.writelines(msgspec.json.encode(letter) + b"\n" for letter in kept)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+
     def write(self, letters: list[DeadLetter]) -> None:
         """Append letters and make them durable.
 
@@ -62,7 +98,7 @@ class DeadLetters:
             DeadLetterError: there is no room, or the file cannot be written.
         """
         data = b"".join(msgspec.json.encode(letter) + b"\n" for letter in letters)
-        with self._lock:
+        with self._holding():
             files = self.files()
             used = sum(path.stat().st_size for path in files)
             if used + len(data) > self._limit:

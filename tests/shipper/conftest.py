@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,3 +75,10 @@ def shipping(tmp_path: Path) -> Iterator[Shipping]:
     cluster = Cluster()
     yield Shipping(tmp_path, cluster)
     cluster.close()
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,101 @@
+"""`check`: settings, folders, server, rights and templates looked at; what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from shipper.discovery import find
+from shipper.errors import SettingsError, ShipperError, SystemicError
+from shipper.reader import volume_id
+from shipper.server import RefusedError, Server
+from shipper.settings import ShipperSettings
+from shipper.templates import Templates
+
+
+class Finding(msgspec.Struct):
+    """One thing that was looked at; `level` is ok, warning or error."""
+
+    level: str
+    what: str
+
+
+def inspect(settings: ShipperSettings) -> Iterator[Finding]:
+    """Look at everything a run needs; nothing is changed on the server."""
+    yield from _logs(settings)
+    yield _state(settings)
+    yield from _server(settings)
+
+
+def _logs(settings: ShipperSettings) -> Iterator[Finding]:
+    if not settings.globs:
+        yield Finding("error", "SHIPPER_PATHS: name the log files, such as /var/log/app/*.jsonl")
+        return
+    for pattern in settings.globs:
+        folder = Path(pattern).parent
+        if "*" not in str(folder) and not folder.is_dir():
+            yield Finding("warning", f"SHIPPER_PATHS: {folder} is not there yet; it is looked for again and again")
+    found = find(settings.globs, settings.exclude)
+    unreadable = [file.path for file in found.values() if not os.access(file.path, os.R_OK)]
+    for path in unreadable:
+        yield Finding("error", f"{path} cannot be read: give the shipper's user the right to")
+    yield Finding("ok", f"{len(found)} log files, {sum(file.size for file in found.values()):,} bytes")
+    for folder in sorted({Path(file.path).parent for file in found.values()}):
+        if not volume_id(folder) and not settings.volume_id:
+            yield Finding(
+                "warning",
+                f"{folder} has no .volume-id: set SHIPPER_VOLUME_ID to a fixed text, or the host name stands in",
+            )
+
+
+def _state(settings: ShipperSettings) -> Finding:
+    folder = settings.state_dir
+    above = next(part for part in (folder, *folder.parents) if part.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        return Finding("error", f"SHIPPER_STATE_DIR={folder}: {above} is not writable")
+    free = os.statvfs(above).f_bavail * os.statvfs(above).f_frsize
+    if free < settings.dead_letter_bytes:
+        return Finding("warning", f"SHIPPER_STATE_DIR={folder}: {free:,} bytes are free, less than for dead letters")
+    return Finding("ok", f"the state folder {folder} is writable")
+
+
+def _server(settings: ShipperSettings) -> Iterator[Finding]:
+    try:
+        server = Server(settings)
+    except SettingsError as error:
+        yield Finding("error", str(error))
+        return
+    try:
+        root = server.call("GET", "/")
+        yield Finding("ok", f"{settings.urls[0]}: Elasticsearch {root['version']['number']}, {root['cluster_name']}")
+        if settings.setup == "off":
+            yield Finding("warning", "SHIPPER_SETUP=off: templates and lifecycle policy are not looked at")
+        else:
+            Templates(server, "verify", settings.retention_days).ensure(dt.datetime.now(dt.UTC).date())
+            yield Finding("ok", "index templates and lifecycle policy are as they must be")
+        yield from _ignored(server)
+    except SystemicError as error:
+        missing = settings.setup == "install"
+        yield Finding("warning" if missing else "error", f"{error}" + ("; `run` installs them" if missing else ""))
+    except RefusedError as error:
+        yield Finding("error", f"{settings.urls[0]}: {error}; correct the credentials or their rights")
+    except ShipperError as error:
+        yield Finding("error", f"{error}; start it, or correct SHIPPER_URL")
+    finally:
+        server.close()
+
+
+def _ignored(server: Server) -> Iterator[Finding]:
+    """Count documents of which a field could not be indexed."""
+    query = {"query": {"exists": {"field": "_ignored"}}}
+    count = server.call("POST", "/ml-pipeline-*/_count?ignore_unavailable=true", query)["count"]
+    if count:
+        yield Finding(
+            "warning",
+            f"{count:,} documents have a field that could not be indexed as mapped:"
+            " search for _exists_:_ignored to see them",
+        )
