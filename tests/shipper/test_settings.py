@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shipper.errors import SettingsError
-from shipper.settings import read_settings
+from shipper.settings import ShipperSettings, read_settings
 
 
 def test_an_unknown_variable_suggests_the_nearest() -> None:
@@ -38,3 +38,10 @@ def test_a_value_that_does_not_fit_names_its_setting(name: str, value: str) -> N
     """The message says which."""
     with pytest.raises(SettingsError, match=name):
         read_settings({name: value})
+
+
+def test_each_setting_is_documented() -> None:
+    """docs/shipper.md has every variable."""
+    text = (Path(__file__).parents[2] / "docs" / "shipper.md").read_text(encoding="utf-8")
+    missing = [name for name in ShipperSettings.__struct_fields__ if f"`SHIPPER_{name.upper()}`" not in text]
+    assert not missing
