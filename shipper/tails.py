@@ -191,9 +191,7 @@ class Tails:
                 self.counts["collisions"] += 1
                 logger.warning("%s begins like %s and is another file", file.path, tail.path)
             elif tail is not None:
-                if size >= tail.read and tail.reader and source.at(
-                    tail.read - len(tail.reader.before), len(tail.reader.before)
-                ) == tail.reader.before:  # fmt: skip
+                if self._continues(tail, source, size):
                     return self._move(tail, source)
                 if size < tail.read and not quiet:
                     return None  # perhaps a copy that still grows
@@ -222,6 +220,7 @@ class Tails:
     def _begin(self, record: Record, source: Source, seed: int, now: float) -> Tail:
         self._number += 1
         reader = Reader(source, record.offset)
+        sign(record, source.head())
         return Tail(self._number, record, reader, seed, now)
 
     def _move(self, tail: Tail, source: Source) -> Tail:
@@ -253,6 +252,20 @@ class Tails:
         return mine.at(0, length) == source.at(0, length) and mine.at(size - length, length) == source.at(
             size - length, length
         )
+
+    def _continues(self, tail: Tail, source: Source, size: int) -> bool:
+        """Whether another file has all that a truncated or deleted one had when it was last read, and may have more."""
+        reader = tail.reader
+        if reader is None:
+            return False
+        if tail.orphaned:
+            enough = tail.read or tail.record.signature_length >= ALIKE_BYTES
+            place = tail.read - len(reader.before)
+            return bool(enough) and size >= tail.read and source.at(place, len(reader.before)) == reader.before
+        mine = reader.source
+        whole = mine.size()
+        length = min(whole, SIGNATURE_BYTES)
+        return size >= whole and all(source.at(at, length) == mine.at(at, length) for at in (0, whole - length))
 
     def _volume_of(self, folder: Path) -> tuple[str, int]:
         known = self._state.volumes.get(str(folder))

@@ -1,0 +1,132 @@
+"""Writers that know nothing of us: a shell, another logging library, logrotate itself, and every way to rotate."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import logging.handlers
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shipper import tails
+from shipper.service import Service
+from tests.optional import need
+from tests.shipper.conftest import Shipping, line
+from tests.shipper.test_delivery import started, until
+
+
+@pytest.fixture
+def running(shipping: Shipping, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A shipper that runs."""
+    monkeypatch.setattr(tails, "QUIET_SECONDS", 0.5)
+    shipping.set(poll_seconds=0.05)
+    service, thread = started(shipping)
+    yield service
+    service.stop()
+    thread.join(20)
+
+
+def arrived(shipping: Shipping, count: int) -> None:
+    """So many documents are there, and no more come."""
+    until(lambda: len(shipping.cluster.documents) >= count, f"{count}; {len(shipping.cluster.documents)} are there", 30)
+
+
+def test_a_shell_loop(shipping: Shipping, running: Service) -> None:
+    """Plain lines appended by a shell are wrapped and arrive, each once."""
+    script = f"for i in $(seq 1 200); do echo plain line $i >> {shipping.logs}/shell.log; done"
+    subprocess.run(["sh", "-c", script], check=True)
+    arrived(shipping, 200)
+    assert shipping.cluster.messages() == {f"plain line {number}": 1 for number in range(1, 201)}
+
+
+def test_another_logging_library_that_rotates(shipping: Shipping, running: Service) -> None:
+    """The standard library's RotatingFileHandler renames at a size: each line once."""
+    handler = logging.handlers.RotatingFileHandler(shipping.logs / "app.log", maxBytes=4000, backupCount=1000)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("tests.foreign")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    for number in range(600):
+        log.info(line(number).decode().rstrip())
+        if number % 40 == 0:
+            time.sleep(0.02)
+    log.removeHandler(handler)
+    handler.close()
+    arrived(shipping, 600)
+    shipping.each_once(600)
+
+
+@pytest.mark.parametrize("mode", ["create", "copytruncate"])
+def test_logrotate(shipping: Shipping, running: Service, mode: str) -> None:
+    """The real logrotate, five times, also with compression: each line once; copytruncate while nothing is unread."""
+    need("logrotate", apt="logrotate")
+    log = shipping.logs / "rotated.log"
+    configuration = shipping.logs.parent / "logrotate.conf"
+    configuration.write_text(f"{log} {{\n  {mode}\n  rotate 9\n  compress\n  delaycompress\n  missingok\n}}\n")
+    configuration.chmod(0o600)
+    count = 0
+    for _ in range(5):
+        with log.open("ab") as file:
+            file.write(shipping.lines(count, 40))
+        count += 40
+        if mode == "copytruncate":
+            arrived(shipping, count)  # what is unread at that moment is lost by nature
+        subprocess.run(
+            ["logrotate", "--force", "--state", str(configuration.with_suffix(".state")), str(configuration)],
+            check=True,
+            capture_output=True,
+        )
+    with log.open("ab") as file:
+        file.write(shipping.lines(count, 40))
+    count += 40
+    arrived(shipping, count)
+    time.sleep(1.5)  # a packed or copied file that is read again would arrive now
+    shipping.each_once(count)
+    assert running.tails.counts["lost_bytes"] == 0
+
+
+CHOICES = ("delete", "many", "timestamp", "copy")
+MATRIX = [
+    pytest.param(*case, id="-".join(itertools.compress(CHOICES, case)) or "plain")
+    for case in itertools.product([False, True], repeat=len(CHOICES))
+]
+
+
+@pytest.mark.parametrize(("delete", "many", "timestamp", "copy"), MATRIX)
+def test_the_matrix_of_rotations(
+    shipping: Shipping, running: Service, delete: bool, many: bool, timestamp: bool, copy: bool
+) -> None:
+    """OpenTelemetry's 16 cases: with deletion or not, few or many lines, names by number or time, move or copy.
+
+    Its oracle: read fast enough, exactly all lines arrive; otherwise a subset, and never a double.
+    """
+    log = shipping.logs / "a.log"
+    total, step = (600, 60) if many else (60, 10)
+    kept: list[Path] = []
+    for place in range(0, total, step):
+        with log.open("ab") as file:
+            file.write(shipping.lines(place, step))
+        arrived(shipping, place + step)
+        name = f"a.log.{1_700_000_000 + place}" if timestamp else "a.log.1"
+        if not timestamp:
+            for number in range(len(kept), 0, -1):
+                (shipping.logs / f"a.log.{number}").rename(shipping.logs / f"a.log.{number + 1}")
+            kept = [shipping.logs / f"a.log.{number + 1}" for number in range(1, len(kept) + 1)]
+        target = shipping.logs / name
+        if copy:
+            shutil.copyfile(log, target)
+            with log.open("r+b") as file:
+                file.truncate(0)
+        else:
+            log.rename(target)
+        kept.insert(0, target)
+        if delete and len(kept) > 2:
+            kept.pop().unlink()
+    time.sleep(0.8)
+    shipping.each_once(total)
