@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import queue
 import sqlite3
 import threading
@@ -65,9 +66,12 @@ class FeedbackStore:
         self.last_error: str | None = None
         self._waiting: queue.Queue[list[Prediction] | None] = queue.Queue(QUEUE_ROWS)
         self._cache: dict[tuple[str, float], tuple[float, dict[str, float]]] = {}
-        with self._open() as database:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.executescript(_SCHEMA)
+        # SQLite does not wait while the journal's mode changes: workers that start together take turns.
+        with path.with_suffix(".lock").open("a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            with self._open() as database:
+                database.execute("PRAGMA journal_mode=WAL")
+                database.executescript(_SCHEMA)
         self._thread = threading.Thread(target=self._write_all, name="feedback", daemon=True)
         self._thread.start()
 

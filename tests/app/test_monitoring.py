@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,3 +230,18 @@ def test_the_figures_go_live_at_the_minimum_and_are_the_generators_truth(
     clock.now += 8 * 86_400
     assert samples(client.get("/metrics").text)["ml_model_metrics_live"] == 0
     assert state.feedback.last_error is None
+
+
+def test_workers_that_start_together_share_the_feedback(tmp_path: Path) -> None:
+    """Many stores opened at the same moment on a new file all come up."""
+    script = (
+        "import sys, time; from pathlib import Path; from app.monitoring.feedback import FeedbackStore\n"
+        "time.sleep(max(0.0, float(sys.argv[2]) - time.time()))\n"
+        "FeedbackStore(Path(sys.argv[1]), 30, 1000, time.time, lambda _: None).close()\n"
+    )
+    for turn in range(3):
+        moment = str(time.time() + 1.5)
+        arguments = [sys.executable, "-c", script, str(tmp_path / f"feedback-{turn}.sqlite"), moment]
+        started = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+        said = [process.communicate(timeout=60)[1] for process in started]
+        assert [process.returncode for process in started] == [0] * 6, said
