@@ -13,6 +13,6 @@ COPY --from=build /opt/venv /opt/venv
 COPY index_templates /srv/index_templates
 COPY compose /srv/compose
 WORKDIR /srv
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER ml
 ENTRYPOINT ["python", "-m", "compose.stack"]
