@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -240,6 +242,9 @@ class ServiceState:
         )
         yield "ml_active_users", "Distinct clients, last 5 minutes.", (), [((), float(self.users.count()))]
         yield "ml_app_memory_bytes", "Resident memory of all workers.", (), [((), float(self.memory()))]
+        with contextlib.suppress(OSError):  # without the folder there is no figure, rather than a wrong one
+            free = shutil.disk_usage(self.settings.log_dir).free
+            yield "ml_log_disk_free_bytes", "Free bytes on the volume of the log.", (), [((), float(free))]
 
     def memory(self) -> int:
         """Return the resident bytes of all workers."""

@@ -63,6 +63,7 @@ def test_all_series_of_the_guide_exist_from_the_first_scrape(client: FlaskClient
     ):  # fmt: skip
         assert name in found, name
     assert found["ml_app_memory_bytes"] > 1e7
+    assert found["ml_log_disk_free_bytes"] > 1e6
 
 
 @pytest.mark.parametrize(
