@@ -74,7 +74,7 @@ def train(if_missing: bool, data: Path | None, openml: bool, rows: int, seed: in
         bundle.activate(settings.model_dir, manifest.version, dt.datetime.now(dt.UTC))
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    _print(manifest.scores, "hold-out")
+    _table(manifest.scores, "hold-out")
     _say(f"model {manifest.version} is active, after {time.monotonic() - started:.1f} s")
 
 
@@ -121,6 +121,17 @@ def evaluate(data: Path | None, splits: int | None, on_generated: bool, seed: in
 
 
 def _print(scores: dict[str, Scores], title: str) -> None:
+    """Show all that was measured."""
+    _table(scores, title)
+    for name, each in scores.items():
+        (tn, fp), (fn, tp) = each.confusion
+        click.echo(f"  {name}: true no {tn:,}, false yes {fp:,}, false no {fn:,}, true yes {tp:,}")
+        for part in each.calibration:
+            click.echo(f"    {part.count:7,} rows: said {part.predicted:.3f}, were {part.observed:.3f}")
+
+
+def _table(scores: dict[str, Scores], title: str) -> None:
+    """Show one line of scores for each way of asking."""
     click.echo(title)
     click.echo(f"  {'fields given':18}accuracy  precision  recall      F1     AUC   Brier  majority class")
     for name, each in scores.items():
@@ -128,11 +139,6 @@ def _print(scores: dict[str, Scores], title: str) -> None:
             f"  {name:18}{each.accuracy:8.4f}{each.precision:11.4f}{each.recall:8.4f}{each.f1_score:8.4f}"
             f"{each.roc_auc:8.4f}{each.brier:8.4f}{each.baseline_accuracy:16.4f}"
         )
-    for name, each in scores.items():
-        (tn, fp), (fn, tp) = each.confusion
-        click.echo(f"  {name}: true no {tn:,}, false yes {fp:,}, false no {fn:,}, true yes {tp:,}")
-        for part in each.calibration:
-            click.echo(f"    {part.count:7,} rows: said {part.predicted:.3f}, were {part.observed:.3f}")
 
 
 @main.group()
