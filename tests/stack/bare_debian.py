@@ -1,4 +1,4 @@
-"""A bare Debian in a folder: debootstrap and chroot, with Python and git and nothing else, for a stranger's first try."""
+"""A bare Debian in a folder, by debootstrap and chroot: Python and git and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUITES = ("bookworm", "trixie", "forky")  # Python 3.11, 3.13 and the newest tha
 
 def mirror() -> str:
     """Return the Debian mirror that this machine's apt uses."""
-    for path in sorted(Path("/etc/apt").glob("sources.list*/*.sources")) + [Path("/etc/apt/sources.list")]:
+    for path in [*sorted(Path("/etc/apt").glob("sources.list*/*.sources")), Path("/etc/apt/sources.list")]:
         if path.exists() and (found := re.search(r"https?://\S+/debian/?(?=\s)", path.read_text())):
             return found[0]
     return "http://deb.debian.org/debian"

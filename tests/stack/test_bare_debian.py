@@ -22,7 +22,7 @@ PORTS = ("APP_PORT", "STORE_PORT", "SHIPPER_PORT", "CONSOLE_PORT", "PROMETHEUS_P
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_strangers_first_try(suite: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`compose up`, killed in the middle of the first start and begun again, serves; `tests` runs; all without a word."""
+    """`compose up`, killed in the middle of the first start and begun again, serves; `tests` runs, too."""
     if os.geteuid() != 0:
         lacking("root", "a chroot needs it")
     debootstrap = need("debootstrap", apt="debootstrap")
