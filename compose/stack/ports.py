@@ -55,12 +55,18 @@ def owner(port: int) -> Owner | None:
             and connection.pid
         ):
             with contextlib.suppress(psutil.Error, ProcessLookupError):
-                process = psutil.Process(connection.pid)
-                # A worker would be replaced at once: the one to stop leads its process group.
-                leader = psutil.Process(os.getpgid(connection.pid))
-                meant = leader if leader.name() == process.name() else process
+                meant = _to_stop(psutil.Process(connection.pid))
                 return Owner(meant.name(), meant.pid)
     return None
+
+
+def _to_stop(process: psutil.Process) -> psutil.Process:
+    """Return the leader of a worker's process group: the worker alone would be replaced at once."""
+    with contextlib.suppress(psutil.Error, ProcessLookupError):  # a leader may be gone
+        leader = psutil.Process(os.getpgid(process.pid))
+        if leader.name() == process.name():
+            return leader
+    return process
 
 
 def _owner_by_lsof(port: int) -> Owner | None:

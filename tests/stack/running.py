@@ -59,6 +59,10 @@ class RunningStack:
         self.output = folder.parent / f"{folder.name}-up.txt"
         self.process: subprocess.Popen[bytes] | None = None
 
+    def addresses(self) -> dict[int, str]:
+        """The guide's ports and where this stack's services are instead."""
+        return {5000: self.app, 9200: self.store, 9108: self.shipper}
+
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python3 compose ARGUMENTS` beside the running stack."""
         return subprocess.run(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +40,26 @@ def test_a_listening_port_is_taken_and_its_owner_is_known() -> None:
 def test_a_taken_port_is_explained(holder: ports.Owner | None, platform: str, words: str) -> None:
     """The sentence names the owner and what to do."""
     assert words in ports.complaint(5000, "APP_PORT", holder, platform=platform)
+
+
+def test_an_owner_whose_group_leader_is_gone_is_still_named() -> None:
+    """A server left behind by a shell that ended is named itself."""
+    script = (
+        "import os, socket, sys, time\n"
+        "if os.fork(): os._exit(0)\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "print(server.getsockname()[1], os.getpid(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as leader:
+        assert leader.stdout is not None
+        port, pid = map(int, leader.stdout.readline().split())
+        leader.wait()
+        try:
+            holder = ports.owner(port)
+            assert holder is not None
+            assert holder.pid == pid
+        finally:
+            os.kill(pid, signal.SIGKILL)
