@@ -110,8 +110,8 @@ def train(data: Dataset, seed: int, now: dt.datetime, progress: Progress) -> Bun
         now: when it is trained.
         progress: is told in words what happens.
     """
-    # Where the system does not tell its physical cores (containers), joblib would print a traceback.
-    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))
+    # Without it scikit-learn asks for physical cores: a traceback where the system does not tell them.
+    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     train_rows, test_rows, train_labels, test_labels = train_test_split(
         data.rows, data.labels, test_size=HOLD_OUT, stratify=data.labels, random_state=seed
     )

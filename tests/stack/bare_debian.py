@@ -68,8 +68,12 @@ def bare_debian(debootstrap: str, suite: str, folder: Path, ports: dict[str, str
         folder: becomes its root.
         ports: variables that choose free ports.
     """
+    command = [debootstrap, "--variant=minbase", "--include=python3,git,ca-certificates", suite, str(folder), mirror()]
+    scripts = Path("/usr/share/debootstrap/scripts")
+    if not (scripts / suite).exists():  # a release that is younger than this debootstrap
+        command.append(str(scripts / "sid"))
     subprocess.run(
-        [debootstrap, "--variant=minbase", "--include=python3,git,ca-certificates", suite, str(folder), mirror()],
+        command,
         stdout=subprocess.DEVNULL,
         check=True,
         timeout=900,

@@ -59,8 +59,9 @@ def test_a_strangers_first_try(suite: str, tmp_path: Path, capsys: pytest.Captur
             assert {part["state"] for part in msgspec.json.decode(status.stdout)} == {"ready"}
         finally:
             down = machine.run("python3 compose down")
+            ended = stack.wait(timeout=60)
         assert down.returncode == 0, down.stdout + down.stderr
-        assert stack.wait(timeout=60) == 0
+        assert ended == 0
 
         tests = machine.run("python3 tests -q tests/stack/test_ports.py tests/stack/test_end_to_end.py", 900)
         assert tests.returncode == 0, tests.stdout + tests.stderr
