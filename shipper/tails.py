@@ -183,8 +183,10 @@ class Tails:
                 return self._begin(record, source, seed, now)
         for record in self._alike(head):
             tail = attached.get(record.generation)
-            if tail is not None and not tail.orphaned and tail.reader and tail.reader.source.size() < tail.size:
-                self._truncated(tail, tail.reader.source.size())  # copied, then truncated, since it was last read
+            if tail is not None and not tail.orphaned and tail.reader:
+                whole = tail.reader.source.size()
+                if whole < tail.size or not tail.reader.unchanged():
+                    self._truncated(tail, whole)  # copied, then truncated, since it was last read
             if tail is not None and not tail.orphaned and tail.reader and tail.reader.source.linked():
                 if self._holds(tail, source, size):
                     return None  # a copy of what is being read anyway

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from shipper import tails
+from shipper.batch import Batch
+from shipper.discovery import find
 from shipper.service import Service
 from shipper.tail import Tail
 from tests.shipper.conftest import Shipping, line
@@ -320,3 +322,26 @@ def test_a_gap_in_our_numbers_is_counted(shipping: Shipping, running: Service) -
     (shipping.logs / f"{start}-000004.jsonl").write_bytes(shipping.lines(10, 10))
     arrived(shipping, 20)
     assert running.tails.counts["lost_files"] == 2
+
+
+def test_a_copy_of_a_file_that_grew_again_to_its_old_size_inherits(shipping: Shipping) -> None:
+    """Copied, truncated and filled to the very same size between two looks: the copy is not taken for another file."""
+    log, copy = shipping.logs / "a.log", shipping.logs / "a.log.1"
+    log.write_bytes(shipping.lines(0, 10))
+    service = Service(shipping.settings)
+    looking = service.tails
+    globs = shipping.settings.globs
+    [tail] = looking.look(find(globs, ""), 1.0)
+    lines, ended = looking.refill(tail, 1 << 20, 1.0)
+    segment = Batch().begin(tail.number, tail.path, tail.read)
+    looking.took(tail, segment, lines, ended)
+    looking.settle(segment)
+    shutil.copyfile(log, copy)
+    with log.open("r+b") as file:
+        file.truncate(0)
+        file.write(shipping.lines(10, 10)[: copy.stat().st_size])
+    looking.look(find(globs, ""), 2.0)
+    counts = looking.counts
+    looking.close()
+    service.checkpoint.close()
+    assert (counts["truncated"], counts["inherited"], counts["collisions"]) == (1, 1, 0)
