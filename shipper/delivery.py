@@ -107,7 +107,7 @@ class Delivery:
     ) -> None:
         self._server = server
         self._letters = letters
-        self._tally = tally
+        self.tally = tally
         self._give_up = give_up
         self._limit = limit
         self._mass_allowed = mass_allowed
@@ -136,15 +136,15 @@ class Delivery:
             result = self._retrying.copy()(attempt)
         except Waiting as error:
             raise Stopped(str(error)) from None
-        self._tally.stuck.pop("server", None)
+        self.tally.stuck.pop("server", None)
         return result
 
     def _pausing(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self._tally.add(retries=1)
-        self._tally.stuck["server"] = str(error)
+        self.tally.add(retries=1)
+        self.tally.stuck["server"] = str(error)
         level = logging.ERROR if isinstance(error, SystemicError) else logging.WARNING
-        self._tally.trouble(f"server:{type(error).__name__}", f"waiting, nothing is lost: {error}", level)
+        self.tally.trouble(f"server:{type(error).__name__}", f"waiting, nothing is lost: {error}", level)
 
     def settle(self, batch: Batch, pending: list[int]) -> Outcome:
         """Send the records and settle as many as can be.
@@ -170,9 +170,9 @@ class Delivery:
         plain = self._send(batch, pending, items, singles)
         if plain:
             self._settled(acknowledged=len(pending))
-            if self._tally.stuck:
+            if self.tally.stuck:
                 for index in {address(batch.pieces[number])[0] for number in pending}:
-                    self._tally.stuck.pop(index, None)
+                    self.tally.stuck.pop(index, None)
             return Outcome([], {})
         return self._judge(batch, pending, items)
 
@@ -182,7 +182,7 @@ class Delivery:
         except SystemicError:
             raise
         except Waiting:
-            self._tally.reachable = False
+            self.tally.reachable = False
             raise
 
     def _send(self, batch: Batch, numbers: list[int], items: dict[int, Item], singles: list[int]) -> bool:
@@ -199,10 +199,10 @@ class Delivery:
         try:
             data = self._server.bulk(body)
         except Waiting:
-            self._tally.reachable = False
+            self.tally.reachable = False
             raise
         except RefusedError as refused:
-            self._tally.reachable = True
+            self.tally.reachable = True
             if refused.status not in (400, 413):
                 raise SystemicError(_advice(refused)) from None
             if len(numbers) > 1:
@@ -214,8 +214,8 @@ class Delivery:
                 raise SystemicError(_advice(refused)) from None
             items[numbers[0]] = Item(status=refused.status, error=Cause(type=REFUSED, reason=str(refused)))
             return False
-        self._tally.reachable = True
-        self._tally.add(requests=1, bytes=len(body))
+        self.tally.reachable = True
+        self.tally.add(requests=1, bytes=len(body))
         if data.startswith(_OK) and data.count(b'"status":20') == len(numbers):
             if not whole:
                 items.update((number, Item(status=201)) for number in numbers)
@@ -277,12 +277,12 @@ class Delivery:
             for index, refused in dead.items():
                 left += self._bury(batch, index, refused, good[index], waits)
         for index in good.keys() - waits.keys():
-            self._tally.stuck.pop(index, None)
+            self.tally.stuck.pop(index, None)
         for index, reason in waits.items():
-            self._tally.stuck[index] = reason
-            self._tally.trouble(f"index:{index}", f"{index} waits, nothing is lost: {reason}", logging.ERROR)
+            self.tally.stuck[index] = reason
+            self.tally.trouble(f"index:{index}", f"{index} waits, nothing is lost: {reason}", logging.ERROR)
         if left:
-            self._tally.add(retries=1)
+            self.tally.add(retries=1)
         return Outcome(sorted(left), waits)
 
     def _own_fault(self, identity: str, index: str, status: int, verdict: Verdict, good: int) -> bool:
@@ -319,9 +319,9 @@ class Delivery:
             return [number for number, _ in refused]
         self._streak[index] = streak
         for kind, amount in Counter(item.error.type if item.error else "unknown" for _, item in refused).items():
-            self._tally.errors[kind] += amount
-            self._tally.add(dead_letter=amount)
-            self._tally.trouble(f"dead:{kind}", f"{amount} documents for {index} became dead letters: {kind}: {reason}")
+            self.tally.errors[kind] += amount
+            self.tally.add(dead_letter=amount)
+            self.tally.trouble(f"dead:{kind}", f"{amount} documents for {index} became dead letters: {kind}: {reason}")
         return []
 
     def _letter(self, batch: Batch, number: int, item: Item) -> DeadLetter:
@@ -351,8 +351,8 @@ class Delivery:
 
     def _settled(self, **amounts: int) -> None:
         if sum(amounts.values()):
-            self._tally.add(**amounts)
-            self._tally.last_acknowledged = self._now()
+            self.tally.add(**amounts)
+            self.tally.last_acknowledged = self._now()
 
 
 def pause(attempt: int, chance: random.Random) -> float:

@@ -92,7 +92,7 @@ def files(service: Service, now: float) -> list[File]:
 def reasons(service: Service, now: float) -> list[str]:
     """Return why the shipper is not ready; empty when it is."""
     found = [f"{key}: {text}" for key, text in list(service.tally.stuck.items())]
-    if service.cluster is None and not found:
+    if service.target.cluster is None and not found:
         found.append("starting: Elasticsearch was not reached yet")
     behind = sum(tail.lag for tail in list(service.tails.tails.values()))
     still = now - max(service.tally.last_acknowledged, service.started_at)
@@ -109,7 +109,7 @@ def status(service: Service, now: float) -> Status:
     listed = files(service, now)
     why = reasons(service, now)
     state = "stopping" if service.stopping.is_set() else "waiting" if why else "shipping"
-    if service.cluster is None and state == "waiting" and tally.reachable is None:
+    if service.target.cluster is None and state == "waiting" and tally.reachable is None:
         state = "starting"
     return Status(
         state=state,
@@ -130,7 +130,7 @@ def status(service: Service, now: float) -> Status:
         last_error=tally.last_error,
         checkpoint_age_seconds=max(0.0, now - service.saved_at),
         started_at=moment(service.started_at),
-        elasticsearch=Cluster(tally.reachable, service.cluster),
+        elasticsearch=Cluster(tally.reachable, service.target.cluster),
     )
 
 

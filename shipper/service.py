@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import heapq
 import logging
-import queue
-import random
 import resource
 import threading
 import time
@@ -15,42 +11,24 @@ from pathlib import Path
 from shipper.batch import Batch
 from shipper.checkpoint import Checkpoint
 from shipper.deadletter import DeadLetters
-from shipper.delivery import Delivery, Outcome, Tally, pause
+from shipper.delivery import Delivery, Tally
 from shipper.discovery import Watch, find
-from shipper.errors import Stopped, SystemicError
+from shipper.dispatch import Dispatch
 from shipper.generation import seed_of
 from shipper.reader import CHUNK, volume_id
 from shipper.record import RecordMaker
 from shipper.redaction import Redaction
-from shipper.server import RefusedError, Server
+from shipper.server import Server
 from shipper.settings import ShipperSettings
 from shipper.tail import Tail
 from shipper.tails import Tails
-from shipper.templates import Templates
+from shipper.target import Target
 
 logger = logging.getLogger("shipper.service")
 
 HOT_SECONDS = 2.0  # a file that grew so recently is looked at every TICK
 TICK = 0.1
 SCAN_SHARE = 0.01  # of a core, for looking at folders
-
-
-class Job:
-    """A batch on its way.
-
-    Attributes:
-        batch: the records.
-        pending: numbers of the records not settled.
-        attempt: how often it was sent.
-    """
-
-    __slots__ = ("attempt", "batch", "open", "pending")
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.pending = list(range(len(batch.pieces)))
-        self.open = list(batch.segments)
-        self.attempt = 0
 
 
 class Service:
@@ -91,30 +69,23 @@ class Service:
             settings.sample,
         )
         self.server = Server(settings)
-        self.templates = Templates(self.server, settings.setup, settings.retention_days)
+        self.target = Target(self.server, settings, state, self.tally, lambda: self.tails.changed.add(""))
         self.give_up = threading.Event()
         self.stopping = threading.Event()
-        self.cluster: str | None = None
         self.progressed = time.monotonic()
         self.saved_at = time.time()
         self._delivery = Delivery(
             self.server, self.letters, self.tally, self.give_up, settings.batch_bytes, settings.mass_dead_letters,
-            prepare=self._prepare,
+            prepare=self.target.prepare,
         )  # fmt: skip
         self._wake = threading.Event()
-        self._ready: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[Job, Outcome | None]] = queue.SimpleQueue()
-        self._delayed: list[tuple[float, int, Job]] = []
-        self._under_way = 0
-        self._held = 0
+        self.dispatch = Dispatch(self._delivery, self._wake)
         self._batch = Batch()
         self._opened = 0.0
         self._due: dict[int, None] = {}
         self._hot: dict[int, float] = {}
         self._scanned = -1e9
         self._scan_cost = 0.0
-        self._prepared = threading.Lock()
-        self._chance = random.Random()  # noqa: S311 - spreads retries, no secret
         self._budget = (settings.in_flight + 3) * settings.batch_bytes
         self._per_file = (settings.in_flight + 1) * settings.batch_bytes
         self._saved = 0.0
@@ -138,13 +109,8 @@ class Service:
         """
         began = time.monotonic()
         self._wait_for_volumes()
-        workers = [
-            threading.Thread(target=self._work, name=f"deliver-{number}", daemon=True)
-            for number in range(self.settings.in_flight)
-        ]
-        for worker in workers:
-            worker.start()
-        self._submit(Batch())  # empty: what it does is to prepare the server
+        self.dispatch.resize(self.settings.in_flight)
+        self.dispatch.submit(Batch())  # empty: what it does is to prepare the server
         watch = None if drain else Watch(self.settings.globs, self._wake)
         try:
             while not self.stopping.is_set():
@@ -165,8 +131,7 @@ class Service:
             if watch is not None:
                 watch.stop()
             self.give_up.set()
-            for _ in workers:
-                self._ready.put(None)
+            self.dispatch.resize(0)
             self._save()
             self.tails.close()
             self.checkpoint.close()
@@ -205,11 +170,11 @@ class Service:
         return self._idle() and not self._due
 
     def _idle(self) -> bool:
-        return not self._under_way and not self._delayed and not self._batch.segments
+        return self.dispatch.idle and not self._batch.segments
 
     def _pause(self) -> float:
         """Return how long nothing needs to be done, seconds."""
-        if self._hot or self._batch.segments or self._delayed or self.tails.changed:
+        if self._hot or self._batch.segments or self.dispatch.waiting or self.tails.changed:
             return TICK
         return max(TICK, self.settings.poll_seconds)
 
@@ -233,9 +198,7 @@ class Service:
         busy = self._fill()
         if self._batch.segments and moment - self._opened >= self.settings.flush_seconds:
             self._flush()
-        while self._delayed and self._delayed[0][0] <= moment:
-            self._ready.put(heapq.heappop(self._delayed)[2])
-            self._under_way += 1
+        self.dispatch.release(moment)
         if self.tails.changed and moment - self._saved >= self.settings.checkpoint_seconds:
             self._save()
         return busy
@@ -257,7 +220,7 @@ class Service:
         busy = False
         now = time.time()
         for number in list(self._due):
-            if self._held + self._batch.size >= self._budget:
+            if self.dispatch.held + self._batch.size >= self._budget:
                 break
             tail = self.tails.tails.get(number)
             if tail is None:
@@ -296,38 +259,16 @@ class Service:
 
     def _flush(self) -> None:
         if self._batch.segments:
-            self._submit(self._batch)
+            self.dispatch.submit(self._batch)
             self._batch = Batch()
 
-    def _submit(self, batch: Batch) -> None:
-        self._held += batch.size
-        self._under_way += 1
-        self._ready.put(Job(batch))
-
     def _collect(self) -> None:
-        """Take back what the workers did."""
-        while True:
-            try:
-                job, outcome = self._done.get_nowait()
-            except queue.Empty:
-                return
-            self._under_way -= 1
-            if outcome is None:
-                continue  # given up: it stays unacknowledged
-            job.pending = outcome.pending
-            waiting = {id(job.batch.segment_of(number)) for number in outcome.pending}
-            for segment in job.open:
-                if id(segment) not in waiting and self.tails.settle(segment):
-                    self.progressed = time.monotonic()
-                    tail = self.tails.tails[segment.owner]
-                    tail.behind_since = time.time() if tail.unsettled else 0.0
-            job.open = [segment for segment in job.open if id(segment) in waiting]
-            if job.pending:
-                job.attempt += 1
-                due = time.monotonic() + pause(job.attempt, self._chance)
-                heapq.heappush(self._delayed, (due, id(job), job))
-            else:
-                self._held -= job.batch.size
+        """Move on what is settled."""
+        for segment in self.dispatch.collect():
+            if self.tails.settle(segment):
+                self.progressed = time.monotonic()
+                tail = self.tails.tails[segment.owner]
+                tail.behind_since = time.time() if tail.unsettled else 0.0
 
     def _save(self) -> None:
         changed, self.tails.changed = self.tails.changed, set()
@@ -344,48 +285,6 @@ class Service:
             self.tally.stuck["checkpoint"] = str(error)
         else:
             self.tally.stuck.pop("checkpoint", None)
-
-    # -- the sending threads
-
-    def _work(self) -> None:
-        while (job := self._ready.get()) is not None:
-            try:
-                outcome = self._delivery.settle(job.batch, job.pending)
-            except Stopped:
-                outcome = None
-            except Exception as error:  # a fault of ours must not end the thread silently
-                logger.exception("a batch failed; it is tried again")
-                self.tally.stuck["shipper"] = repr(error)
-                outcome = Outcome(job.pending, {})
-            self._done.put((job, outcome))
-            self._wake.set()
-
-    def _prepare(self) -> None:
-        """Verify templates and cluster before the first write, each day, and after a failure.
-
-        Raises:
-            Waiting: the server cannot answer, or is not as it must be.
-        """
-        today = dt.datetime.now(dt.UTC).date()
-        with self._prepared:
-            if self.templates.verified == today and self.tally.reachable:
-                return
-            try:
-                cluster = str(self.server.call("GET", "/")["cluster_uuid"])
-            except (RefusedError, KeyError, TypeError) as error:
-                raise SystemicError(f"GET /: {error}; correct SHIPPER_URL and the credentials") from None
-            known = self.checkpoint.state.cluster
-            if known and known != cluster:
-                raise SystemicError(
-                    f"this is another cluster ({cluster}) than the one that has what was sent so far ({known});"
-                    " to send everything that is still on disk to it, stop the shipper and run it with --resend"
-                )
-            self.templates.ensure(today)
-            self.cluster = cluster
-            if not known:
-                self.checkpoint.state.cluster = cluster
-                self.tails.changed.add("")
-            self.tally.reachable = True
 
 
 def _handles() -> int:
