@@ -20,6 +20,7 @@ class Record(msgspec.Struct, kw_only=True):
         path: where it was last seen.
         device, inode: of the file that holds it now.
         offset: bytes acknowledged from the beginning.
+        size: bytes, when last looked at; 0 before that.
         signature_length, signature: hash of the first bytes, at most 1024.
         marker_length, marker: hash of the bytes just before the offset.
         stamp: the last valid timestamp before the offset.
@@ -33,6 +34,7 @@ class Record(msgspec.Struct, kw_only=True):
     device: int
     inode: int
     offset: int = 0
+    size: int = 0
     signature_length: int = 0
     signature: str = ""
     marker_length: int = 0
@@ -49,6 +51,12 @@ class Kind(enum.Enum):
     SAME = "same"
     REWOUND = "rewound"
     OTHER = "other"
+
+
+def rewind(record: Record) -> None:
+    """Let a generation begin anew: all of it is sent again, and what is there is met by its id."""
+    record.offset = record.size = record.marker_length = 0
+    record.marker = record.stamp = ""
 
 
 def digest(data: bytes) -> str:
@@ -97,21 +105,18 @@ def compare(record: Record, head: bytes, size: int, before_offset: bytes) -> Kin
     if size >= record.offset:
         if not begins_alike(record, head):
             return Kind.OTHER
-        return Kind.SAME if digest(before_offset) == record.marker or not record.offset else Kind.OTHER
+        if digest(before_offset) == record.marker or not record.offset:
+            return Kind.SAME
+        # Perhaps a power cut took the tail, or left NULs in its place, and the writer went on before we did.
+        return Kind.REWOUND if record.signature_length >= SIGNATURE_BYTES else Kind.OTHER
     # Shorter than what was acknowledged: a power cut takes the tail and leaves the beginning.
     if begins_alike(record, head) and size >= SIGNATURE_BYTES:
         return Kind.REWOUND
     return Kind.OTHER
 
 
-def is_copy(record: Record, head: bytes, size: int, before_offset: bytes, alive: bool) -> bool:
-    """Whether a file with another inode holds the remembered generation: a copy, a moved or an unpacked file.
-
-    Args:
-        alive: whether the remembered file itself is still there, untouched; then little common content proves nothing.
-    """
+def is_copy(record: Record, head: bytes, size: int, before_offset: bytes) -> bool:
+    """Whether a file with another inode holds the remembered generation: a copy, a moved or an unpacked file."""
     if not record.offset or size < record.offset or not begins_alike(record, head):
         return False
-    if digest(before_offset) != record.marker:
-        return False
-    return not alive or record.offset >= ALIKE_BYTES
+    return digest(before_offset) == record.marker

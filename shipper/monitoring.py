@@ -14,9 +14,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from shipper.deadletter import moment
+from shipper.deadletter import moment as written
 from shipper.errors import SettingsError
 from shipper.service import Service
+from shipper.tail import Tail
 
 logger = logging.getLogger("shipper.monitoring")
 
@@ -72,8 +73,8 @@ class Status(msgspec.Struct):
     elasticsearch: Cluster
 
 
-def files(service: Service, now: float) -> list[File]:
-    """Return all files under way, the one that lags most first."""
+def files(service: Service, moment: float) -> list[File]:
+    """Return all files under way at a moment of the monotonic clock, the one that lags most first."""
     shown = [
         File(
             path=tail.path,
@@ -82,32 +83,44 @@ def files(service: Service, now: float) -> list[File]:
             offset=tail.read,
             acknowledged=tail.record.offset,
             lag_bytes=tail.lag,
-            lag_seconds=max(0.0, now - tail.behind_since) if tail.behind_since and tail.lag else 0.0,
+            lag_seconds=max(0.0, moment - tail.behind_since) if tail.behind_since and tail.lag else 0.0,
         )
         for tail in list(service.tails.tails.values())
     ]
     return sorted(shown, key=lambda file: (-file.lag_bytes, file.path))
 
 
-def reasons(service: Service, now: float) -> list[str]:
-    """Return why the shipper is not ready; empty when it is."""
+def reasons(service: Service, moment: float) -> list[str]:
+    """Return why the shipper is not ready at a moment of the monotonic clock; empty when it is."""
     found = [f"{key}: {text}" for key, text in list(service.tally.stuck.items())]
     if service.target.cluster is None and not found:
         found.append("starting: Elasticsearch was not reached yet")
     behind = sum(tail.lag for tail in list(service.tails.tails.values()))
-    still = now - max(service.tally.last_acknowledged, service.started_at)
+    still = moment - service.progressed
     limit = service.settings.stall_seconds
-    oldest = max((file.lag_seconds for file in files(service, now)), default=0.0)
+    oldest = max((file.lag_seconds for file in files(service, moment)), default=0.0)
     if behind and service.tally.reachable and still > limit and oldest > limit:
         found.append(f"stalled: {behind} bytes wait and nothing was acknowledged for {still:.0f} s")
+    elif service.tally.reachable:
+        stuck = stalled(service, moment)
+        found += [f"{tail.path} grows, and nothing of it was acknowledged for {limit:.0f} s" for tail in stuck[:5]]
+    troubles = list(service.tails.unreadable.troubles.items())
+    found += [f"{path} cannot be read: {trouble.text}" for path, trouble in troubles[:5]]
     return found
+
+
+def stalled(service: Service, moment: float) -> list[Tail]:
+    """Return the files that grow while their acknowledged offset does not move."""
+    limit = service.settings.stall_seconds
+    return [tail for tail in list(service.tails.tails.values()) if tail.stuck(moment, limit)]
 
 
 def status(service: Service, now: float) -> Status:
     """Return /status at a moment, seconds since 1970."""
     tally, counts = service.tally, service.tally.counts
-    listed = files(service, now)
-    why = reasons(service, now)
+    moment = time.monotonic()
+    listed = files(service, moment)
+    why = reasons(service, moment)
     state = "stopping" if service.stopping.is_set() else "waiting" if why else "shipping"
     if service.target.cluster is None and state == "waiting" and tally.reachable is None:
         state = "starting"
@@ -126,10 +139,10 @@ def status(service: Service, now: float) -> Status:
         wrapped=service.maker.counts["wrapped"],
         lost_bytes=service.tails.counts["lost_bytes"],
         lost_files=service.tails.counts["lost_files"],
-        last_acknowledged_at=moment(tally.last_acknowledged) if tally.last_acknowledged else None,
+        last_acknowledged_at=written(tally.last_acknowledged) if tally.last_acknowledged else None,
         last_error=tally.last_error,
         checkpoint_age_seconds=max(0.0, now - service.saved_at),
-        started_at=moment(service.started_at),
+        started_at=written(service.started_at),
         elasticsearch=Cluster(tally.reachable, service.target.cluster),
     )
 
@@ -143,9 +156,9 @@ class Instruments(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
         service = self._service
-        now = time.time()
+        now, moment = time.time(), time.monotonic()
         counts, moved = service.tally.counts, service.tails.counts
-        listed = files(service, now)
+        listed = files(service, moment)
 
         def gauge(name: str, text: str, value: float) -> Metric:
             family = GaugeMetricFamily(name, text)
@@ -171,6 +184,10 @@ class Instruments(Collector):
         yield gauge("ml_shipper_lag_seconds", "How long the oldest unacknowledged bytes have waited.",
                     max((f.lag_seconds for f in listed), default=0.0))  # fmt: skip
         yield gauge("ml_shipper_files", "Log files under way.", len(listed))
+        yield gauge("ml_shipper_files_stalled", "Log files that grow while nothing of them is acknowledged.",
+                    len(stalled(service, moment)))  # fmt: skip
+        yield gauge("ml_shipper_files_unreadable", "Log files that cannot be read now.",
+                    len(service.tails.unreadable.troubles))  # fmt: skip
         for name, unit, text in (
             ("ml_shipper_file_lag_bytes", "lag_bytes", "Bytes of a file that are not acknowledged."),
             ("ml_shipper_file_lag_seconds", "lag_seconds", "How long a file has waited."),
@@ -191,10 +208,16 @@ class Instruments(Collector):
         yield counter("ml_shipper_requests", "Bulk requests answered.", counts["requests"])
         yield counter("ml_shipper_request_bytes", "Bytes of bulk bodies sent, before compression.", counts["bytes"])
         yield counter("ml_shipper_dead_letters", "Documents refused and kept for replay.", counts["dead_letter"])
+        yield labelled("ml_shipper_refusals", "Documents that became dead letters, by type of error.", "type",
+                       dict(service.tally.errors))  # fmt: skip
+        yield counter("ml_shipper_checkpoint_rebuilds", "Checkpoint files that could not be used at the start.",
+                      service.checkpoint.rebuilt)  # fmt: skip
         yield counter("ml_shipper_lost_bytes", "Bytes that went before they could be read.", moved["lost_bytes"])
         yield gauge("ml_shipper_last_acknowledgement_timestamp_seconds", "When a record was last acknowledged.",
                     service.tally.last_acknowledged or service.started_at)  # fmt: skip
-        yield gauge("ml_shipper_ready", "1 when nothing waits for somebody to act.", 0 if reasons(service, now) else 1)
+        yield gauge(
+            "ml_shipper_ready", "1 when nothing waits for somebody to act.", 0 if reasons(service, moment) else 1
+        )
         yield gauge("ml_shipper_checkpoint_age_seconds", "Time since the checkpoint was last found to be up to date.",
                     max(0.0, now - service.saved_at))  # fmt: skip
 
@@ -227,7 +250,7 @@ class Endpoints:
                     alive = stopped < TICK_LIMIT
                     self._answer(200 if alive else 503, {"alive": alive, "last_turn_seconds": round(stopped, 3)})
                 elif path == "/ready":
-                    why = reasons(service, now)
+                    why = reasons(service, time.monotonic())
                     self._answer(503 if why else 200, {"ready": not why, "reasons": why})
                 elif path == "/status":
                     self._answer(200, status(service, now))

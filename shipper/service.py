@@ -14,7 +14,7 @@ from shipper.deadletter import DeadLetters
 from shipper.delivery import Delivery, Tally
 from shipper.discovery import Watch, find
 from shipper.dispatch import Dispatch
-from shipper.generation import seed_of
+from shipper.generation import rewind, seed_of
 from shipper.reader import CHUNK, volume_id
 from shipper.record import RecordMaker
 from shipper.redaction import Redaction
@@ -23,6 +23,7 @@ from shipper.settings import ShipperSettings
 from shipper.tail import Tail
 from shipper.tails import Tails
 from shipper.target import Target
+from shipper.unreadable import READ_ERRORS
 
 logger = logging.getLogger("shipper.service")
 
@@ -53,7 +54,7 @@ class Service:
         if resend:
             state.cluster = ""
             for record in state.records.values():
-                record.offset, record.marker_length, record.marker, record.stamp = 0, 0, "", ""
+                rewind(record)
         self.letters = DeadLetters(settings.state_dir, settings.dead_letter_bytes)
         self.tails = Tails(state, settings.volume_id, settings.forget_seconds, _handles())
         self.maker = RecordMaker(
@@ -116,7 +117,7 @@ class Service:
             while not self.stopping.is_set():
                 busy = self._turn(watch)
                 quiet = not busy and not self._due and self._idle()
-                if drain and quiet and time.monotonic() - self._scanned < 1:
+                if drain and quiet and time.monotonic() - self._scanned < 1 and not self.tails.undecided():
                     break
                 if timeout and time.monotonic() - began > timeout:
                     break
@@ -207,11 +208,11 @@ class Service:
         began = time.thread_time()
         if watch is not None:
             watch.refresh()
-        now = time.time()
+        now, moment = time.time(), time.monotonic()
         found = find(self.settings.globs, self.settings.exclude)
-        for tail in self.tails.look(found, now):
+        for tail in self.tails.look(found, moment, now):
             self._due[tail.number] = None
-        self.tails.tidy(now, self.settings.delete_acknowledged, lambda path: Path(path).unlink())
+        self.tails.tidy(moment, now, self.settings.delete_acknowledged, lambda path: Path(path).unlink())
         self._scan_cost = time.thread_time() - began
         self._scanned = time.monotonic()
 
@@ -228,15 +229,30 @@ class Service:
                 continue
             if tail.unsettled >= self._per_file:
                 continue
-            lines, ended = self.tails.refill(tail, CHUNK, now)
+            moment = time.monotonic()
             del self._due[number]
+            lines, ended = self._read(tail, moment)
             if not lines:
                 continue
             self._due[number] = None  # behind the others
-            self._hot[number] = time.monotonic()
+            self._hot[number] = moment
             self._add(tail, lines, ended, now)
             busy = True
         return busy
+
+    def _read(self, tail: Tail, moment: float) -> tuple[list[bytes], bool]:
+        """Return a tail's next lines; none, and a trouble that is shown, where it cannot be read."""
+        look = (tail.size, tail.modified)
+        if self.tails.unreadable.rests(tail.path, look, moment):
+            return [], True
+        try:
+            lines, ended = self.tails.refill(tail, CHUNK, moment)
+        except READ_ERRORS as error:
+            self.tails.unreadable.failed(tail.path, error, look, moment)
+            tail.modified = 0  # so that it is looked at again
+            return [], True
+        self.tails.unreadable.cleared(tail.path)
+        return lines, ended
 
     def _add(self, tail: Tail, lines: list[bytes], ended: bool, now: float) -> None:
         settings = self.settings
@@ -253,7 +269,7 @@ class Service:
             self.maker.add(part, batch, segment, record.generation, tail.seed, tail.fallback, now)
             self.tails.took(tail, segment, part, ended or place < total)
             if not tail.behind_since:
-                tail.behind_since = now
+                tail.behind_since = time.monotonic()
             if len(batch.pieces) >= settings.batch_lines or batch.size >= settings.batch_bytes:
                 self._flush()
 
@@ -264,11 +280,12 @@ class Service:
 
     def _collect(self) -> None:
         """Move on what is settled."""
+        moment = time.monotonic()
         for segment in self.dispatch.collect():
-            if self.tails.settle(segment):
-                self.progressed = time.monotonic()
+            if self.tails.settle(segment, moment):
+                self.progressed = moment
                 tail = self.tails.tails[segment.owner]
-                tail.behind_since = time.time() if tail.unsettled else 0.0
+                tail.behind_since = moment if tail.unsettled else 0.0
 
     def _save(self) -> None:
         changed, self.tails.changed = self.tails.changed, set()

@@ -21,17 +21,18 @@ class Tail:
         segments: read and not acknowledged, in order.
         stamp, fallback: for lines without a valid timestamp.
         seed: of the line hashes.
-        grew_at, behind_since, gone_at: moments, seconds; 0 for never.
+        grew_at, moved_at, behind_since, gone_at: moments of the monotonic clock, seconds; 0 for never.
+        modified: when the file was modified, nanoseconds since 1970, as last looked at.
         orphaned: the file was truncated; what was not read is lost unless a copy turns up.
         finished: nothing will be appended.
     """
 
     __slots__ = (
-        "behind_since", "fallback", "finished", "gone_at", "grew_at", "key", "number", "orphaned", "path", "read",
-        "reader", "record", "seed", "segments", "size", "stamp",
+        "behind_since", "fallback", "finished", "gone_at", "grew_at", "key", "modified", "moved_at", "number",
+        "orphaned", "path", "read", "reader", "record", "seed", "segments", "size", "stamp",
     )  # fmt: skip
 
-    def __init__(self, number: int, record: Record, reader: Reader, seed: int, now: float) -> None:
+    def __init__(self, number: int, record: Record, reader: Reader, seed: int, moment: float) -> None:
         self.number = number
         self.record = record
         self.reader: Reader | None = reader
@@ -43,7 +44,8 @@ class Tail:
         self.stamp = record.stamp
         self.fallback = ""
         self.seed = seed
-        self.grew_at = now
+        self.grew_at = self.moved_at = moment
+        self.modified = 0
         self.behind_since = 0.0
         self.gone_at = 0.0
         self.orphaned = False
@@ -69,3 +71,19 @@ class Tail:
     def lag(self) -> int:
         """Bytes not acknowledged."""
         return max(0, self.size - self.record.offset)
+
+    def shrunk(self) -> bool:
+        """Whether the file lost or changed something since it was last looked at."""
+        reader = self.reader
+        if self.orphaned or reader is None:
+            return False
+        return reader.source.size() < self.size or not reader.unchanged()
+
+    def stuck(self, moment: float, limit: float) -> bool:
+        """Whether the file grows but its acknowledged offset does not move.
+
+        Args:
+            moment: of the monotonic clock, seconds.
+            limit: seconds.
+        """
+        return bool(self.lag) and moment - self.moved_at > limit and self.grew_at > self.moved_at

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import logging
-import re
-import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from shipper.absence import PARTING_SECONDS, Absences
 from shipper.batch import Segment
 from shipper.checkpoint import State
 from shipper.discovery import OURS, Found
-from shipper.generation import (
-    ALIKE_BYTES,
-    SIGNATURE_BYTES,
-    Kind,
-    Record,
-    compare,
-    digest,
-    generation_id,
-    is_copy,
-    seed_of,
-    sign,
-)
-from shipper.reader import Reader, Source, volume_id
+from shipper.generation import SIGNATURE_BYTES, digest, sign
+from shipper.reader import Reader, Source
+from shipper.recognition import Passed, Recognition
 from shipper.tail import Tail
+from shipper.unreadable import READ_ERRORS, Unreadable
 
 logger = logging.getLogger("shipper.tails")
 
 QUIET_SECONDS = 5.0  # so long without growth: a file without a name, or a growing copy, is complete
-PARTING_SECONDS = 60.0  # a file renamed out of sight may still be written to
-_DATE = re.compile(r"(?<!\d)(20\d\d)[-.]?(0[1-9]|1[0-2])[-.]?(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
 class Tails:
@@ -48,108 +36,100 @@ class Tails:
         self.counts: Counter[str] = Counter()
         self.tails: dict[int, Tail] = {}
         self.changed: set[str] = set()
-        self.unreadable: dict[str, str] = {}
+        self.unreadable = Unreadable()
+        self.absences = Absences(state, self.counts, forget_seconds)
         self._state = state
-        self._volume = volume
-        self._forget = forget_seconds
+        self._recognition = Recognition(state, volume, self.counts)
         self._open_files = open_files
+        self._attached: dict[str, Tail] = {}  # by generation
         self._by_file: dict[tuple[int, int], Tail] = {}
-        self._passed: dict[tuple[int, int], tuple[int, int, float, int]] = {}
-        self._newest: dict[str, int] = {}
-        self._number = 0
+        self._passed: dict[tuple[int, int], tuple[int, int, float, int, Passed]] = {}
+        self._renewed = False
         self._changes = 0  # grows when a tail ends or is orphaned: files passed over are looked at again
 
     # -- which files
 
-    def look(self, found: dict[tuple[int, int], Found], now: float) -> list[Tail]:
+    def look(self, found: dict[tuple[int, int], Found], moment: float, now: float) -> list[Tail]:
         """Take note of the files on disk.
 
         Args:
             found: by device and inode.
-            now: seconds since 1970.
+            moment: of the monotonic clock, seconds.
+            now: seconds since 1970; compared only with what the checkpoint keeps.
 
         Returns:
             The tails that may have something to read.
         """
         due = []
-        self._numbers(found)
+        self.absences.gaps(found.values())
+        self._renewed = False
         for key, file in found.items():
             tail = self._by_file.get(key)
             if tail is None:
-                tail = self._attach(file, now)
+                tail = self._attach(file, moment)
                 if tail is None:
                     continue
             tail.gone_at = 0.0
             if tail.path != file.path:
                 tail.path = tail.record.path = file.path
                 self.changed.add(tail.record.generation)
-            match = OURS.fullmatch(Path(file.path).name)
-            if match and self._newest[match[1]] > int(match[2]):
+            if self.absences.succeeded(file.path):
                 tail.finished = True
-            if file.size != tail.read or tail.reader is None:
+            if file.size != tail.read or file.modified != tail.modified:
+                tail.modified = file.modified
                 due.append(tail)
         for key, tail in list(self._by_file.items()):
             if key not in found and not tail.gone_at:
-                tail.gone_at = now
+                tail.gone_at = moment
                 due.append(tail)
-        attached = {tail.record.generation for tail in self.tails.values()}
-        for name, record in list(self._state.records.items()):
-            if name in attached:
-                continue
-            if not record.gone_at:
-                record.gone_at = now
-                self.changed.add(name)
-            elif now - record.gone_at > self._forget:
-                del self._state.records[name]
-                self.changed.add(name)
+        self.changed |= self.absences.gone(self._attached, now)
+        self.unreadable.keep({file.path for file in found.values()})
         self._passed = {key: value for key, value in self._passed.items() if key in found}
         return due
 
-    def _numbers(self, found: dict[tuple[int, int], Found]) -> None:
-        """Notice files of the app's that went before they were seen: a gap in their numbers."""
-        seen: dict[str, set[int]] = {}
-        for file in found.values():
-            match = OURS.fullmatch(Path(file.path).name)
-            if match:
-                seen.setdefault(match[1], set()).add(int(match[2]))
-        for prefix, numbers in seen.items():
-            last = self._newest.get(prefix)
-            if last is not None:
-                lost = sorted(set(range(last + 1, max(numbers))) - numbers)
-                if lost:
-                    self.counts["lost_files"] += len(lost)
-                    logger.error("%s: files %s went before they were read; their lines are lost", prefix, lost)
-            self._newest[prefix] = max(*numbers, last or 0)
+    def undecided(self) -> bool:
+        """Whether there is a file of which the next seconds will show whether it must be read."""
+        return any(why is Passed.GROWING for _, _, _, _, why in self._passed.values())
 
-    def _attach(self, file: Found, now: float) -> Tail | None:
+    def _attach(self, file: Found, moment: float) -> Tail | None:
         """Find out which generation a file is, and begin to read it where it was left."""
         key = (file.device, file.inode)
         passed = self._passed.get(key)
         if passed and passed[:2] == (file.size, file.modified):
-            if now - passed[2] < QUIET_SECONDS and passed[3] == self._changes:
+            _, _, since, changes, why = passed
+            may = (why is Passed.GROWING and moment - since >= QUIET_SECONDS) or (
+                why is Passed.UNFINISHED and self.absences.succeeded(file.path)
+            )
+            if changes == self._changes and not may:
                 return None
         else:
             passed = None
+        if self.unreadable.rests(file.path, (file.size, file.modified), moment):
+            return None
         try:
             source = Source(file.path)
-        except (OSError, EOFError) as error:
-            if self.unreadable.get(file.path) != str(error):
-                self.unreadable[file.path] = str(error)
-                logger.warning("%s cannot be read (%s); it is tried again", file.path, error)
+        except READ_ERRORS as error:
+            self.unreadable.failed(file.path, error, (file.size, file.modified), moment)
             return None
-        self.unreadable.pop(file.path, None)
-        if source.inode() != key:
+        try:
+            if source.inode() != key:
+                source.close()
+                return None  # replaced between the two looks; the next one finds it
+            tail = self._recognised(source, file, passed is not None and moment - passed[2] >= QUIET_SECONDS, moment)
+        except READ_ERRORS as error:
             source.close()
-            return None  # replaced between the two looks; the next one finds it
-        quiet = passed is not None and now - passed[2] >= QUIET_SECONDS
-        tail = self._recognise(source, file, quiet, now)
-        if tail is None:
+            self.unreadable.failed(file.path, error, (file.size, file.modified), moment)
+            return None
+        self.unreadable.cleared(file.path)
+        if isinstance(tail, Passed):
             source.close()
-            since = passed[2] if passed else now
-            self._passed[key] = (file.size, file.modified, since, self._changes)
+            self._passed[key] = (file.size, file.modified, passed[2] if passed else moment, self._changes, tail)
             return None
         self._passed.pop(key, None)
+        if self._by_file.get(tail.key) is tail:
+            del self._by_file[tail.key]  # it goes on in a copy
         self._by_file[key] = tail
+        self._attached[tail.record.generation] = tail
         tail.key = key
         self.tails[tail.number] = tail
         record = tail.record
@@ -157,141 +137,31 @@ class Tails:
         self._state.records[record.generation] = record
         return tail
 
-    def _recognise(self, source: Source, file: Found, quiet: bool, now: float) -> Tail | None:
-        head, size = source.head(), source.size()
-        if not size:
-            return None
-        volume, seed = self._volume_of(Path(file.path).parent)
-        attached = {tail.record.generation: tail for tail in self.tails.values()}
-
-        def before(record: Record) -> bytes:
-            return source.at(record.offset - record.marker_length, record.marker_length)
-
-        for record in list(self._state.records.values()):
-            if record.inode != file.inode or record.generation in attached:
-                continue
-            kind = compare(record, head, size, before(record))
-            if kind is Kind.SAME:
-                return self._begin(record, source, seed, now)
-            if kind is Kind.REWOUND:
-                self.counts["rewound"] += 1
-                logger.warning(
-                    "%s: shorter than acknowledged, as after a power cut; read again, what is there is met by its id",
-                    file.path,
-                )
-                record.offset, record.marker_length, record.marker, record.stamp = 0, 0, "", ""
-                return self._begin(record, source, seed, now)
-        for record in self._alike(head):
-            tail = attached.get(record.generation)
-            if tail is not None and not tail.orphaned and tail.reader:
-                whole = tail.reader.source.size()
-                if whole < tail.size or not tail.reader.unchanged():
-                    self._truncated(tail, whole)  # copied, then truncated, since it was last read
-            if tail is not None and not tail.orphaned and tail.reader and tail.reader.source.linked():
-                if self._holds(tail, source, size):
-                    return None  # a copy of what is being read anyway
-                self.counts["collisions"] += 1
-                logger.warning("%s begins like %s and is another file", file.path, tail.path)
-            elif tail is not None:
-                if self._continues(tail, source, size):
-                    return self._move(tail, source)
-                if size < tail.read and not quiet:
-                    return None  # perhaps a copy that still grows
-            elif is_copy(record, head, size, before(record), alive=False):
-                self.counts["inherited"] += 1
-                return self._begin(record, source, seed, now)
-            elif size < record.offset and not quiet:
-                return None
-        return self._new(source, file, head, volume, seed, now)
-
-    def _new(self, source: Source, file: Found, head: bytes, volume: str, seed: int, now: float) -> Tail | None:
-        finished = source.packed or (
-            (match := OURS.fullmatch(Path(file.path).name)) is not None and self._newest[match[1]] > int(match[2])
-        )
-        if b"\n" not in head and len(head) < SIGNATURE_BYTES and not finished:
-            return None  # its first line is not complete
-        incarnation = 0
-        while (name := generation_id(volume, file.inode, head, incarnation)) in self._state.records:
-            incarnation += 1
-        record = Record(generation=name, path=file.path, device=file.device, inode=file.inode, incarnation=incarnation)
-        tail = self._begin(record, source, seed, now)
-        date = _DATE.search(Path(file.path).name)
-        tail.fallback = f"{date[1]}-{date[2]}-{date[3]}T00:00:00.000000Z" if date else ""
-        return tail
-
-    def _begin(self, record: Record, source: Source, seed: int, now: float) -> Tail:
-        self._number += 1
-        reader = Reader(source, record.offset)
-        sign(record, source.head())
-        return Tail(self._number, record, reader, seed, now)
-
-    def _move(self, tail: Tail, source: Source) -> Tail:
-        """Go on in a copy of a file that is not there any more."""
-        tail.handle.source.close()
-        tail.handle.source = source
-        self._by_file.pop(tail.key, None)
-        tail.size = source.size()
-        tail.orphaned = False
-        tail.finished = source.packed
-        self.counts["inherited"] += 1
-        return tail
-
-    def _alike(self, head: bytes) -> list[Record]:
-        lengths = {record.signature_length for record in self._state.records.values()} - {0}
-        signatures = {(length, digest(head[:length])) for length in lengths if length <= len(head)}
-        return [
-            record
-            for record in self._state.records.values()
-            if (record.signature_length, record.signature) in signatures
-        ]
-
-    def _holds(self, tail: Tail, source: Source, size: int) -> bool:
-        """Whether all of another file is the beginning of what a tail reads, and enough to be no accident."""
-        mine = tail.handle.source
-        if size < ALIKE_BYTES or size > mine.size():
-            return False
-        length = min(size, SIGNATURE_BYTES)
-        return mine.at(0, length) == source.at(0, length) and mine.at(size - length, length) == source.at(
-            size - length, length
-        )
-
-    def _continues(self, tail: Tail, source: Source, size: int) -> bool:
-        """Whether another file has all that a truncated or deleted one had when it was last read, and may have more."""
-        reader = tail.reader
-        if reader is None:
-            return False
-        if tail.orphaned:
-            enough = tail.read or tail.record.signature_length >= ALIKE_BYTES
-            place = tail.read - len(reader.before)
-            return bool(enough) and size >= tail.read and source.at(place, len(reader.before)) == reader.before
-        mine = reader.source
-        whole = mine.size()
-        length = min(whole, SIGNATURE_BYTES)
-        return size >= whole and all(source.at(at, length) == mine.at(at, length) for at in (0, whole - length))
-
-    def _volume_of(self, folder: Path) -> tuple[str, int]:
-        known = self._state.volumes.get(str(folder))
-        if known is None:
-            known = volume_id(folder) or self._volume
-            if not known:
-                known = socket.gethostname()
-                logger.warning(
-                    "%s has no .volume-id and SHIPPER_VOLUME_ID is not set: the host name stands in; if it changes"
-                    " and the checkpoint is lost, lines are sent twice",
-                    folder,
-                )
-            self._state.volumes[str(folder)] = known
+    def _recognised(self, source: Source, file: Found, quiet: bool, moment: float) -> Tail | Passed:
+        if not self._renewed:
+            self._recognition.remembered.renew()
+            self._renewed = True
+        finished = self.absences.succeeded(file.path)
+        tail = self._recognition.recognise(source, file, self._attached, finished, quiet, moment, self._shrunk)
+        if self._recognition.volumes.added:
+            self._recognition.volumes.added = False
             self.changed.add("")
-        return known, seed_of(known)
+        return tail
+
+    def _shrunk(self, tail: Tail) -> None:
+        self._truncated(tail, tail.handle.source.size())
 
     # -- what is in them
 
-    def refill(self, tail: Tail, length: int, now: float) -> tuple[list[bytes], bool]:
+    def refill(self, tail: Tail, length: int, moment: float) -> tuple[list[bytes], bool]:
         """Return a tail's next complete lines, and whether the last of them ended in a newline.
 
         Args:
             length: bytes to read.
-            now: seconds since 1970.
+            moment: of the monotonic clock, seconds.
+
+        Raises:
+            OSError: it cannot be read now.
         """
         reader = tail.reader
         if reader is None:
@@ -305,13 +175,16 @@ class Tails:
             self._truncated(tail, size)
             return [], True
         if size != tail.size:
-            tail.size, tail.grew_at = size, now
+            if size > tail.size:
+                tail.grew_at = moment
+            tail.size = tail.record.size = size
+            self.changed.add(tail.record.generation)
         if size == tail.read:
             return [], True
         if tail.record.signature_length < SIGNATURE_BYTES:
             sign(tail.record, reader.source.head())
         unlinked = tail.gone_at and not reader.source.linked()
-        whole = tail.finished or bool(unlinked and now - max(tail.grew_at, tail.gone_at) >= QUIET_SECONDS)
+        whole = tail.finished or bool(unlinked and moment - max(tail.grew_at, tail.gone_at) >= QUIET_SECONDS)
         return reader.read(length, whole)
 
     def took(self, tail: Tail, segment: Segment, lines: list[bytes], ended: bool) -> None:
@@ -324,7 +197,7 @@ class Tails:
         tail.stamp = segment.stamp
         tail.segments.append(segment)
 
-    def settle(self, segment: Segment) -> bool:
+    def settle(self, segment: Segment, moment: float) -> bool:
         """Note that all of a segment is settled; returns whether its file moved on."""
         segment.done = True
         tail = self.tails.get(segment.owner)
@@ -335,14 +208,12 @@ class Tails:
             record.offset, record.stamp, record.unterminated = first.end, first.stamp, first.unterminated
             record.marker_length, record.marker = len(first.before), digest(first.before)
             self.changed.add(record.generation)
+            tail.moved_at = moment
             moved = True
         return moved
 
     def _reopen(self, tail: Tail) -> Reader | None:
-        try:
-            source = Source(tail.path)
-        except (OSError, EOFError):
-            return None
+        source = Source(tail.path)
         if source.inode() != tail.key:
             source.close()
             return None
@@ -365,20 +236,21 @@ class Tails:
             tail.path, size, max(0, tail.size - tail.read),
         )  # fmt: skip
 
-    def tidy(self, now: float, delete: bool, remove: Callable[[str], None]) -> None:
+    def tidy(self, moment: float, now: float, delete: bool, remove: Callable[[str], None]) -> None:
         """Let go of what is done.
 
         Args:
-            now: seconds since 1970.
+            moment: of the monotonic clock, seconds.
+            now: seconds since 1970, for the checkpoint.
             delete: remove files of the app's that are acknowledged and succeeded.
             remove: deletes a file.
         """
         handles = sum(tail.reader is not None for tail in self.tails.values())
         for tail in list(self.tails.values()):
             if tail.orphaned and not tail.gone_at:
-                tail.gone_at = now
+                tail.gone_at = moment
             unread = tail.size - tail.read
-            if unread > 0 and tail.orphaned and now - tail.gone_at >= QUIET_SECONDS:
+            if unread > 0 and tail.orphaned and moment - tail.gone_at >= QUIET_SECONDS:
                 self.counts["lost_bytes"] += unread
                 logger.error("%s: %d bytes were truncated away before they were read: lost", tail.path, unread)
                 tail.size = tail.read
@@ -386,7 +258,7 @@ class Tails:
                 continue
             if tail.gone_at:
                 linked = tail.reader is not None and tail.reader.source.linked() and not tail.orphaned
-                if now - max(tail.gone_at, tail.grew_at) >= (PARTING_SECONDS if linked else QUIET_SECONDS):
+                if moment - max(tail.gone_at, tail.grew_at) >= (PARTING_SECONDS if linked else QUIET_SECONDS):
                     self._end(tail, now)
             elif delete and tail.finished and OURS.fullmatch(Path(tail.path).name):
                 try:
@@ -408,7 +280,9 @@ class Tails:
         if self._by_file.get(tail.key) is tail:
             del self._by_file[tail.key]
         del self.tails[tail.number]
+        self._attached.pop(tail.record.generation, None)
         tail.record.gone_at = now
+        tail.record.size = tail.record.offset
         self.changed.add(tail.record.generation)
         self._changes += 1
 

@@ -59,8 +59,8 @@ def test_a_file_that_may_not_be_read_is_said_and_read_when_it_may(
     shipping.set(poll_seconds=0.05)
     service, thread = started(shipping)
     try:
-        until(lambda: str(log) in service.tails.unreadable, "it is said")
-        assert "Permission denied" in service.tails.unreadable[str(log)]
+        until(lambda: str(log) in service.tails.unreadable.troubles, "it is said")
+        assert "Permission denied" in service.tails.unreadable.troubles[str(log)].text
         refused[0] = False
         until(lambda: len(shipping.cluster.documents) == 10, "it is read")
     finally:

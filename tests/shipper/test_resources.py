@@ -99,7 +99,8 @@ def test_a_deleted_state_folder_is_made_again(shipping: Shipping) -> None:
     try:
         (shipping.logs / "a.log").write_bytes(shipping.lines(0, 50))
         until(lambda: len(shipping.cluster.documents) == 50, "the first lines arrive")
-        shutil.rmtree(shipping.settings.state_dir)
+        gone = shipping.settings.state_dir.rename(shipping.logs.parent / "gone")
+        shutil.rmtree(gone)
         (shipping.logs / "b.log").write_bytes(shipping.lines(50, 50))
         until((shipping.settings.state_dir / "checkpoint.json").exists, "it is there again")
     finally:

@@ -175,8 +175,8 @@ class Stalled:
         self.go = threading.Event()
         self._refill = service.tails.refill
 
-    def __call__(self, tail: Tail, length: int, now: float) -> tuple[list[bytes], bool]:
-        return self._refill(tail, length, now) if self.go.is_set() else ([], True)
+    def __call__(self, tail: Tail, length: int, moment: float) -> tuple[list[bytes], bool]:
+        return self._refill(tail, length, moment) if self.go.is_set() else ([], True)
 
 
 def test_what_truncation_takes_is_counted(shipping: Shipping, running: Service) -> None:
@@ -331,16 +331,16 @@ def test_a_copy_of_a_file_that_grew_again_to_its_old_size_inherits(shipping: Shi
     service = Service(shipping.settings)
     looking = service.tails
     globs = shipping.settings.globs
-    [tail] = looking.look(find(globs, ""), 1.0)
+    [tail] = looking.look(find(globs, ""), 1.0, 1.0)
     lines, ended = looking.refill(tail, 1 << 20, 1.0)
     segment = Batch().begin(tail.number, tail.path, tail.read)
     looking.took(tail, segment, lines, ended)
-    looking.settle(segment)
+    looking.settle(segment, 1.0)
     shutil.copyfile(log, copy)
     with log.open("r+b") as file:
         file.truncate(0)
         file.write(shipping.lines(10, 10)[: copy.stat().st_size])
-    looking.look(find(globs, ""), 2.0)
+    looking.look(find(globs, ""), 2.0, 2.0)
     counts = looking.counts
     looking.close()
     service.checkpoint.close()

@@ -1,0 +1,245 @@
+"""Which remembered generation a file on disk is: the same one, a copy, one that a power cut rewound, or a new one."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from shipper.checkpoint import State
+from shipper.discovery import Found
+from shipper.generation import (
+    ALIKE_BYTES,
+    SIGNATURE_BYTES,
+    Kind,
+    Record,
+    compare,
+    digest,
+    generation_id,
+    is_copy,
+    rewind,
+    seed_of,
+    sign,
+)
+from shipper.reader import Reader, Source, volume_id
+from shipper.tail import Tail
+
+logger = logging.getLogger("shipper.recognition")
+
+_DATE = re.compile(r"(?<!\d)(20\d\d)[-.]?(0[1-9]|1[0-2])[-.]?(0[1-9]|[12]\d|3[01])(?!\d)")
+
+
+class Passed(enum.Enum):
+    """Why a file is not read now."""
+
+    EMPTY = "nothing is in it"
+    UNFINISHED = "its first line is not complete"
+    COPY = "all of it is in a file that is read"
+    GROWING = "it may become a copy of a file that was read"
+
+
+class Remembered:
+    """The checkpoint's records, found by inode and by signature without looking through all of them."""
+
+    def __init__(self, records: dict[str, Record]) -> None:
+        self._records = records
+        self._by_inode: dict[int, list[Record]] = {}
+        self._by_signature: dict[int, dict[str, list[Record]]] = {}
+
+    def renew(self) -> None:
+        """Take note of what changed since: signatures grow, records come and go."""
+        self._by_inode.clear()
+        self._by_signature.clear()
+        for record in self._records.values():
+            self.note(record)
+
+    def note(self, record: Record) -> None:
+        """Take note of one more."""
+        self._by_inode.setdefault(record.inode, []).append(record)
+        if record.signature_length:
+            same = self._by_signature.setdefault(record.signature_length, {})
+            same.setdefault(record.signature, []).append(record)
+
+    def at(self, inode: int) -> list[Record]:
+        """Return those that were last seen at an inode."""
+        return list(self._by_inode.get(inode, ()))
+
+    def alike(self, head: bytes) -> list[Record]:
+        """Return those that began as a file with this head does."""
+        return [
+            record
+            for length, same in self._by_signature.items()
+            if length <= len(head)
+            for record in same.get(digest(head[:length]), ())
+        ]
+
+
+class Volumes:
+    """The identity of each folder's volume; the first one used stays."""
+
+    def __init__(self, known: dict[str, str], given: str) -> None:
+        self.added = False
+        self._known = known
+        self._given = given
+
+    def of(self, folder: Path) -> tuple[str, int]:
+        """Return a folder's volume id and the seed of the line hashes in it."""
+        known = self._known.get(str(folder))
+        if known is None:
+            known = volume_id(folder) or self._given
+            if not known:
+                known = socket.gethostname()
+                logger.warning(
+                    "%s has no .volume-id and SHIPPER_VOLUME_ID is not set: the host name stands in; if it changes"
+                    " and the checkpoint is lost, lines are sent twice",
+                    folder,
+                )
+            self._known[str(folder)] = known
+            self.added = True
+        return known, seed_of(known)
+
+
+class Recognition:
+    """Recognises files.
+
+    Args:
+        state: of the checkpoint.
+        volume: SHIPPER_VOLUME_ID, for folders without `.volume-id`.
+        counts: of what happened to files.
+    """
+
+    def __init__(self, state: State, volume: str, counts: Counter[str]) -> None:
+        self.remembered = Remembered(state.records)
+        self.volumes = Volumes(state.volumes, volume)
+        self._records = state.records
+        self._counts = counts
+        self._number = 0
+
+    def recognise(
+        self,
+        source: Source,
+        file: Found,
+        attached: dict[str, Tail],
+        finished: bool,
+        quiet: bool,
+        moment: float,
+        shrunk: Callable[[Tail], None],
+    ) -> Tail | Passed:
+        """Return the tail of a file: a new one, or the one that goes on in it; or why it is passed over.
+
+        Args:
+            source: its bytes.
+            attached: the tails under way, by generation.
+            finished: nothing will be appended to the file.
+            quiet: it has not grown for a while, so it is not a copy under way.
+            moment: of the monotonic clock, seconds.
+            shrunk: told of a tail that was truncated since it was last looked at.
+        """
+        head, size = source.head(), source.size()
+        if not size:
+            return Passed.EMPTY
+        volume, seed = self.volumes.of(Path(file.path).parent)
+
+        def before(record: Record) -> bytes:
+            return source.at(record.offset - record.marker_length, record.marker_length)
+
+        for record in self.remembered.at(file.inode):
+            if record.generation in attached:
+                continue
+            kind = compare(record, head, size, before(record))
+            if kind is Kind.SAME:
+                return self._begin(record, source, seed, moment)
+            if kind is Kind.REWOUND:
+                self._counts["rewound"] += 1
+                logger.warning(
+                    "%s: what was acknowledged of it is not all there, as after a power cut; read again, what is there"
+                    " is met by its id",
+                    file.path,
+                )
+                rewind(record)
+                return self._begin(record, source, seed, moment)
+        for record in self.remembered.alike(head):
+            tail = attached.get(record.generation)
+            if tail is not None and tail.shrunk():
+                shrunk(tail)
+            if tail is not None and not tail.orphaned and tail.reader and tail.reader.source.linked():
+                if is_held(tail, source, size):
+                    return Passed.COPY
+                self._counts["collisions"] += 1
+                logger.warning("%s begins like %s and is another file", file.path, tail.path)
+            elif tail is not None and tail.reader is None and is_copy(record, head, size, before(record)):
+                if not tail.orphaned and not tail.gone_at:
+                    return Passed.COPY
+                return self._move(tail, source)
+            elif tail is not None:
+                if continues(tail, source, size):
+                    return self._move(tail, source)
+                if size < tail.read and not quiet:
+                    return Passed.GROWING
+            elif is_copy(record, head, size, before(record)):
+                self._counts["inherited"] += 1
+                return self._begin(record, source, seed, moment)
+            elif size < record.offset and not quiet:
+                return Passed.GROWING
+        if b"\n" not in head and len(head) < SIGNATURE_BYTES and not (finished or source.packed):
+            return Passed.UNFINISHED
+        return self._new(source, file, head, volume, seed, moment)
+
+    def _new(self, source: Source, file: Found, head: bytes, volume: str, seed: int, moment: float) -> Tail:
+        incarnation = 0
+        while (name := generation_id(volume, file.inode, head, incarnation)) in self._records:
+            incarnation += 1
+        record = Record(generation=name, path=file.path, device=file.device, inode=file.inode, incarnation=incarnation)
+        tail = self._begin(record, source, seed, moment)
+        self.remembered.note(record)
+        return tail
+
+    def _begin(self, record: Record, source: Source, seed: int, moment: float) -> Tail:
+        self._number += 1
+        reader = Reader(source, record.offset)
+        sign(record, source.head())
+        tail = Tail(self._number, record, reader, seed, moment)
+        date = _DATE.search(Path(record.path).name)
+        tail.fallback = f"{date[1]}-{date[2]}-{date[3]}T00:00:00.000000Z" if date else ""
+        return tail
+
+    def _move(self, tail: Tail, source: Source) -> Tail:
+        """Go on in a copy of a file that is not there any more."""
+        if tail.reader is None:
+            tail.reader = Reader(source, tail.read)
+        else:
+            tail.reader.source.close()
+            tail.reader.source = source
+        tail.size = source.size()
+        tail.orphaned = False
+        tail.finished = source.packed
+        self._counts["inherited"] += 1
+        return tail
+
+
+def is_held(tail: Tail, source: Source, size: int) -> bool:
+    """Whether all of another file is the beginning of what a tail reads, and enough to be no accident."""
+    mine = tail.handle.source
+    if size < ALIKE_BYTES or size > mine.size():
+        return False
+    length = min(size, SIGNATURE_BYTES)
+    return all(mine.at(at, length) == source.at(at, length) for at in (0, size - length))
+
+
+def continues(tail: Tail, source: Source, size: int) -> bool:
+    """Whether another file has all that a truncated or deleted one had when it was last read, and may have more."""
+    reader = tail.reader
+    if reader is None:
+        return False
+    if tail.orphaned:
+        enough = tail.read or tail.record.signature_length >= ALIKE_BYTES
+        place = tail.read - len(reader.before)
+        return bool(enough) and size >= tail.read and source.at(place, len(reader.before)) == reader.before
+    mine = reader.source
+    whole = mine.size()
+    length = min(whole, SIGNATURE_BYTES)
+    return size >= whole and all(source.at(at, length) == mine.at(at, length) for at in (0, whole - length))
