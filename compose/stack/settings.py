@@ -24,13 +24,15 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stack_dir: folder of logs, state, model, store and process output (STACK_DIR).
-        app_port, store_port, shipper_port: TCP ports on 127.0.0.1 (APP_PORT, STORE_PORT, SHIPPER_PORT).
+        app_port, store_port, shipper_port, console_port: TCP ports on 127.0.0.1 (APP_PORT, STORE_PORT, SHIPPER_PORT,
+            CONSOLE_PORT).
     """
 
     stack_dir: Path
     app_port: Port = 5000
     store_port: Port = 9200
     shipper_port: Port = 9108
+    console_port: Port = 5601
 
     @property
     def run_dir(self) -> Path:
@@ -56,6 +58,11 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
     def shipper_url(self) -> str:
         """Base address of the shipper's own endpoints."""
         return f"http://127.0.0.1:{self.shipper_port}"
+
+    @property
+    def console_url(self) -> str:
+        """Base address of the console."""
+        return f"http://127.0.0.1:{self.console_port}"
 
 
 def default_stack_dir() -> Path:

@@ -1,0 +1,33 @@
+"""`python -m compose.console`: serves the console in the foreground (CONSOLE_* settings)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from compose.console.server import serve
+from compose.console.settings import SettingsError, read_settings
+from compose.provision.objectives import ObjectivesError, read_objectives
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings, aims = read_settings(), read_objectives()
+
+        def load() -> Any:
+            from compose.console.service import create_console
+
+            return create_console(settings, aims).server
+
+        logging.getLogger("console").info("listening on http://%s:%d", settings.host, settings.port)
+        serve(settings, load)
+    except (SettingsError, ObjectivesError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Where panels and alerts get their numbers: Prometheus while it answers, else the samples that the stack keeps."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+
+from compose.console import definitions
+from compose.console.evaluation import Curve, Evaluator
+from compose.console.samples import Floats, SampleSet
+from compose.console.settings import ConsoleSettings
+from compose.console.store import AwayError, Store
+
+TICK = 15.0
+# step in scrapes → how far back such a set reaches, seconds
+LEVELS = {1: 2.5 * 3600, 4: 10 * 3600, 20: 50 * 3600, 120: 8 * 86400}
+PAGE = 600  # documents a request
+METRICS = "ml-metrics-*"
+
+
+class NeedsPrometheusError(Exception):
+    """An expression cannot be had from samples; the message says why."""
+
+
+def moments(start: float, end: float, points: int) -> Floats:
+    """Return about `points` moments from start to end, on whole steps of at least 15 s, the end included."""
+    step = max(TICK, (end - start) / max(1, points))
+    step = TICK * np.ceil(step / TICK)
+    count = int((end - start) // step)
+    grid: Floats = end - step * np.arange(count, -1, -1)
+    return grid
+
+
+class SampleHistory:
+    """The samples in the store, kept in memory at four spacings and brought up to date by what is new.
+
+    Args:
+        store: where they are.
+        clock: seconds since 1970.
+    """
+
+    name = "samples in the store"
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
+        self._levels = {step: SampleSet(step * TICK) for step in LEVELS}
+        self._asked = dict.fromkeys(LEVELS, 0.0)
+        self._lock = threading.Lock()
+
+    def level(self, age: float) -> SampleSet:
+        """Return the finest set that reaches `age` seconds back, up to date.
+
+        Raises:
+            AwayError: the store is away.
+        """
+        step = next((step for step, reach in LEVELS.items() if age <= reach), max(LEVELS))
+        with self._lock:
+            now = self._clock()
+            if now - self._asked[step] > 4:
+                self._update(step, now)
+                self._asked[step] = now
+        return self._levels[step]
+
+    def _update(self, step: int, now: float) -> None:
+        held = self._levels[step]
+        since = max(held.newest, now - LEVELS[step])
+        while True:
+            body = {
+                "size": PAGE,
+                "sort": [{"@timestamp": "asc"}],
+                "track_total_hits": False,
+                "query": {
+                    "bool": {
+                        "filter": [
+                            {"range": {"@timestamp": {"gt": round(since * 1000), "format": "epoch_millis"}}},
+                            {"range": {"every": {"gte": step}}},
+                        ]
+                    }
+                },
+            }
+            hits = self._store.search(METRICS, body)["hits"]["hits"]
+            held.add(hit["_source"] for hit in hits)
+            if len(hits) < PAGE:
+                break
+            since = held.newest
+        held.forget(now - LEVELS[step])
+
+    def curves(self, expr: str, times: Floats) -> list[Curve]:
+        """Return the series of an expression at each moment.
+
+        Raises:
+            AwayError: the store is away.
+            NeedsPrometheusError: the expression needs Prometheus.
+        """
+        if why := definitions.needs_prometheus(expr):
+            raise NeedsPrometheusError(f"needs Prometheus: {why}")
+        tree = definitions.tree(expr)
+        reach = self._clock() - float(times[0]) + definitions.longest_window(tree)
+        return Evaluator(self.level(reach), times).vector(tree)
+
+
+class PrometheusHistory:
+    """A Prometheus, asked over its HTTP API.
+
+    Args:
+        url: its base address.
+        timeout: seconds.
+    """
+
+    name = "Prometheus"
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self.url = url
+        self._client = httpx.Client(base_url=url, timeout=timeout)
+
+    def knows_us(self) -> bool:
+        """Whether it answers and has our service as a target."""
+        try:
+            return bool(self._ask("/api/v1/query", {"query": 'up{job="app"}'})["result"])
+        except AwayError:
+            return False
+
+    def curves(self, expr: str, times: Floats) -> list[Curve]:
+        """Return the series of an expression at each moment.
+
+        Raises:
+            AwayError: it is away, or refuses the query.
+        """
+        expr = definitions.without_rules(expr)
+        if len(times) == 1:
+            found = self._ask("/api/v1/query", {"query": expr, "time": float(times[0])})
+            rows = [(each["metric"], [each["value"]]) for each in found["result"]]
+        else:
+            step = float(times[1] - times[0])
+            found = self._ask(
+                "/api/v1/query_range",
+                {"query": expr, "start": float(times[0]), "end": float(times[-1]), "step": step},
+            )
+            rows = [(each["metric"], each["values"]) for each in found["result"]]
+        curves = []
+        for labels, pairs in rows:
+            values, there = np.full(len(times), np.nan), np.zeros(len(times), bool)
+            places = np.searchsorted(times, [float(pair[0]) - 0.5 for pair in pairs])
+            for place, (_, text) in zip(places, pairs, strict=True):
+                if place < len(times):
+                    values[place], there[place] = float(text), True
+            curves.append(Curve(dict(labels), values, there))
+        return curves
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return Prometheus's own active alerts, as /api/v1/alerts tells them.
+
+        Raises:
+            AwayError: it is away.
+        """
+        found: list[dict[str, Any]] = self._ask("/api/v1/alerts", {})["alerts"]
+        return found
+
+    def rules(self) -> set[str]:
+        """Return the names of the alerting rules that it evaluates.
+
+        Raises:
+            AwayError: it is away.
+        """
+        groups = self._ask("/api/v1/rules", {"type": "alert"})["groups"]
+        return {rule["name"] for group in groups for rule in group["rules"]}
+
+    def _ask(self, path: str, parameters: dict[str, Any]) -> Any:
+        try:
+            answer = self._client.get(path, params=parameters)
+        except httpx.HTTPError as error:
+            raise AwayError(f"Prometheus at {self.url} is away ({str(error) or type(error).__name__})") from None
+        try:
+            told = msgspec.json.decode(answer.content)
+            if told["status"] == "success":
+                return told["data"]
+            raise AwayError(f"Prometheus at {self.url} says: {told.get('error')}")
+        except (msgspec.DecodeError, KeyError, TypeError):
+            raise AwayError(f"{self.url} is no Prometheus (status {answer.status_code})") from None
+
+
+class History:
+    """Chooses: Prometheus while it answers and knows our service, else the samples.
+
+    Args:
+        settings: addresses.
+        store: where the samples are.
+        clock: seconds since 1970.
+    """
+
+    RECHECK = 15.0  # seconds
+
+    def __init__(self, settings: ConsoleSettings, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self.prometheus = PrometheusHistory(settings.prometheus_url, min(settings.request_seconds, 3.0))
+        self.samples = SampleHistory(store, clock)
+        self._clock, self._checked, self._there = clock, 0.0, False
+        self._lock = threading.Lock()
+
+    def source(self) -> PrometheusHistory | SampleHistory:
+        """Return the one to ask now."""
+        with self._lock:
+            if self._clock() - self._checked > self.RECHECK:
+                self._there = self.prometheus.knows_us()
+                self._checked = self._clock()
+            return self.prometheus if self._there else self.samples

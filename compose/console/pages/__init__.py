@@ -1,0 +1,1 @@
+"""The pages: each module has the page's layout and its callbacks."""

@@ -1,0 +1,118 @@
+"""Samples as arrays: series by metric and labels, made of the documents that the sampler wrote."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Labels = tuple[tuple[str, str], ...]
+_PAIR = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)=("(?:[^"\\]|\\.)*")')
+
+
+class Series(msgspec.Struct):
+    """One series: labels in the order of their names, times (seconds since 1970, ascending), values.
+
+    A NaN marks where the series ended: the target did not answer, or no longer told it (Prometheus's stale marker).
+    """
+
+    labels: dict[str, str]
+    times: Floats
+    values: Floats
+
+
+@functools.lru_cache(maxsize=20_000)
+def read_labels(text: str) -> Labels:
+    """Return the pairs of a label text such as `a="1",b="2"`."""
+    return tuple((name, msgspec.json.decode(value)) for name, value in _PAIR.findall(text))
+
+
+def moment(text: str) -> float:
+    """Return RFC 3339 in UTC as seconds since 1970."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+class SampleSet:
+    """Series by metric; documents are added in the order of their times.
+
+    Args:
+        spacing: seconds between two scrapes of this set.
+    """
+
+    def __init__(self, spacing: float = 15.0) -> None:
+        self.spacing = spacing
+        self.newest = 0.0
+        self._points: dict[str, dict[Labels, tuple[list[float], list[float]]]] = {}
+        self._last: dict[tuple[str, str], set[tuple[str, Labels]]] = {}
+        self._arrays: dict[tuple[str, Labels], Series] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._points)
+
+    def names(self) -> list[str]:
+        """Return the metrics that there are."""
+        return sorted(self._points)
+
+    def add(self, documents: Iterable[dict[str, Any]]) -> int:
+        """Add the sampler's documents, oldest first; return how many."""
+        count = 0
+        for document in documents:
+            at = moment(document["@timestamp"])
+            target = {"instance": document["instance"], "job": document["job"]}
+            told = {("up", tuple(sorted(target.items()))): float(document["up"])}
+            told["scrape_duration_seconds", tuple(sorted(target.items()))] = float(document["seconds"])
+            for name, found in document["samples"].items():
+                for text, value in found.items():
+                    labels = tuple(sorted({**dict(read_labels(text)), **target}.items()))
+                    told[name, labels] = float(value)
+            identity = (document["job"], document["instance"])
+            for name, labels in self._last.get(identity, set()) - told.keys():
+                self.point(name, labels, at, float("nan"))
+            for (name, labels), value in told.items():
+                self.point(name, labels, at, value)
+            self._last[identity] = set(told)
+            self.newest = max(self.newest, at)
+            count += 1
+        return count
+
+    def point(self, name: str, labels: Labels, at: float, value: float) -> None:
+        """Add one sample."""
+        times, values = self._points.setdefault(name, {}).setdefault(labels, ([], []))
+        if times and at <= times[-1]:
+            return
+        times.append(at)
+        values.append(value)
+        self._arrays.pop((name, labels), None)
+        self.newest = max(self.newest, at)
+
+    def forget(self, before: float) -> None:
+        """Drop samples older than `before`, and series that have none left."""
+        for name, found in list(self._points.items()):
+            for labels, (times, values) in list(found.items()):
+                cut = int(np.searchsorted(times, before))
+                if cut:
+                    del times[:cut], values[:cut]
+                    self._arrays.pop((name, labels), None)
+                if not times:
+                    del found[labels]
+            if not found:
+                del self._points[name]
+
+    def series(self, name: str) -> list[Series]:
+        """Return the series of a metric."""
+        made = []
+        for labels, (times, values) in list(self._points.get(name, {}).items()):
+            known = self._arrays.get((name, labels))
+            if known is None:
+                size = min(len(times), len(values))
+                known = Series(dict(labels), np.array(times[:size]), np.array(values[:size]))
+                self._arrays[name, labels] = known
+            made.append(known)
+        return made

@@ -1,0 +1,66 @@
+"""Wiring: the Dash application on its Flask server, with pages, endpoints and protection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dash import Dash, Input, Output
+
+from compose.console import api, security, shell
+from compose.console.history import History
+from compose.console.overview_data import Parts
+from compose.console.pages import logs, overview
+from compose.console.parts import notice
+from compose.console.services import Services
+from compose.console.settings import ConsoleSettings
+from compose.console.store import Store
+from compose.provision.objectives import Objectives, read_objectives
+
+ASSETS = Path(__file__).parent / "assets"
+TITLE = "ML pipeline console"
+
+
+def create_console(settings: ConsoleSettings, aims: Objectives | None = None) -> Dash:
+    """Return the console.
+
+    Args:
+        settings: as read.
+        aims: the targets; None reads OBJECTIVE_* as the panels and alerts do.
+    """
+    store = Store(settings)
+    parts = Parts(store, History(settings, store), Services(settings, store))
+    app = Dash(
+        "compose.console",
+        assets_folder=str(ASSETS),
+        pages_folder="",
+        index_string=shell.INDEX,
+        title=TITLE,
+        update_title="",
+        suppress_callback_exceptions=True,
+        serve_locally=True,
+        add_log_handler=False,
+        enable_mcp=False,
+        meta_tags=[
+            {"name": "viewport", "content": "width=device-width, initial-scale=1"},
+            {"name": "color-scheme", "content": "light dark"},
+        ],
+    )
+    app.layout = shell.layout(settings.refresh_seconds)
+    shell.callbacks(app)
+    objectives = aims or read_objectives()
+    overview.callbacks(app, parts, objectives)
+    logs.callbacks(app, parts)
+    frames = {
+        "/": overview.layout,
+        "/logs": logs.layout,
+    }
+
+    @app.callback(Output("page", "children"), Input("url", "pathname"))
+    def page(path: str) -> Any:
+        frame = frames.get(path.rstrip("/") or "/")
+        return frame() if frame else notice(f"There is no page {path[:100]}.", "attention")
+
+    api.routes(app.server, parts, settings)
+    security.protect(app.server, settings, app.csp_hashes)
+    return app
