@@ -87,7 +87,7 @@ def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRang
         figures.Line(name=name, times=times.tolist(), values=_gaps(curve, factor)) for name, times, curve in named
     ]
     stat = panel.kind == "stat"
-    figure = figures.lines(drawn_lines, spread, zone, suffix=suffix, height=150 if stat else 190)
+    figure = figures.lines(drawn_lines, spread, zone, suffix=suffix, height=110 if stat else 190)
     axis = figure["layout"]["yaxis"]
     if panel.thresholds and not stat:
         levels = [(each.value * factor, each.colour) for each in panel.thresholds if each.value is not None]

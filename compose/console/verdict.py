@@ -208,10 +208,10 @@ def _pipeline(facts: Facts, aims: Objectives, found: list[tuple[Mood, str]]) -> 
                       else f"the newest line is {ago(facts.newest_line)} old, lag {seconds_text(lag)}"))  # fmt: skip
 
 
-def summary(state: State) -> str:
-    """Return an alert's one line with its labels filled in."""
+def summary(state: State, labels: dict[str, str] | None = None) -> str:
+    """Return an alert's one line with its labels, or others that stand for several of its states, filled in."""
     text = state.alert.summary
-    for name, value in state.labels.items():
+    for name, value in (state.labels | (labels or {})).items():
         text = text.replace("{{ $labels." + name + " }}", value)
     return text
 

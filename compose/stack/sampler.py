@@ -44,7 +44,11 @@ TEMPLATE = {
     "priority": 200,
     "template": {
         "settings": {
-            "index": {"number_of_shards": 1, "lifecycle": {"name": "ml-metrics", "parse_origination_date": True}}
+            "index": {
+                "number_of_shards": 1,
+                "auto_expand_replicas": "0-1",
+                "lifecycle": {"name": "ml-metrics", "parse_origination_date": True},
+            }
         },
         "mappings": {
             "dynamic": "false",

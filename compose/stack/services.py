@@ -95,6 +95,24 @@ def services(settings: StackSettings) -> tuple[Service, ...]:
             status="/status",
             stop_seconds=60,
         ),
+        Service(
+            name="console",
+            module="compose.console",
+            arguments=(),
+            environment={
+                "CONSOLE_PORT": str(settings.console_port),
+                "CONSOLE_STORE_URL": settings.store_url,
+                "CONSOLE_APP_URL": settings.app_url,
+                "CONSOLE_SHIPPER_URL": settings.shipper_url,
+                "CONSOLE_DEAD_LETTERS": str(root / "shipper"),
+            },
+            port=settings.console_port,
+            port_setting="CONSOLE_PORT",
+            url=settings.console_url,
+            health="/health",
+            status="/api/status",
+            stop_seconds=15,
+        ),
     )
 
 
@@ -111,7 +129,7 @@ def app_environment(settings: StackSettings) -> dict[str, str]:
 
 def stop_order(running: tuple[Service, ...]) -> tuple[Service, ...]:
     """Return the services in the order in which they stop: what writes before what reads."""
-    order = ("app", "shipper", "store")
+    order = ("console", "app", "shipper", "store")
     return tuple(sorted(running, key=lambda service: order.index(service.name)))
 
 

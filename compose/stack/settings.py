@@ -77,7 +77,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> StackSettings:
     Raises:
         SettingsError: a value does not fit, or a STACK_* variable is not known.
     """
-    known = {"STACK_DIR", "APP_PORT", "STORE_PORT", "SHIPPER_PORT"}
+    known = {"STACK_DIR", "APP_PORT", "STORE_PORT", "SHIPPER_PORT", "CONSOLE_PORT"}
     for name in environment:
         if name.startswith("STACK_") and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -89,8 +89,9 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> StackSettings:
         if environment[name] and not environment[name].startswith("tcp://"):
             values[name.lower()] = environment[name]
     ports: dict[str, str] = {}
-    for name in ("app_port", "store_port", "shipper_port"):
-        default = StackSettings.__struct_defaults__[("app_port", "store_port", "shipper_port").index(name)]
+    names = ("app_port", "store_port", "shipper_port", "console_port")
+    for name in names:
+        default = StackSettings.__struct_defaults__[names.index(name)]
         port = values.get(name, str(default))
         if port in ports:
             raise SettingsError(f"{name.upper()} and {ports[port].upper()} are both {port}: each part needs its own")

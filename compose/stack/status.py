@@ -82,6 +82,8 @@ def detail(name: str, told: dict[str, Any]) -> str:
         model, log = told.get("model") or {}, told.get("log") or {}
         lines = f"{log.get('written', 0):,} lines, {log.get('dropped', 0):,} dropped"
         return f"model {model.get('type')} {model.get('version')}, {lines}"
+    if name == "console":
+        return f"figures from {(told.get('metrics') or {}).get('source', 'nowhere')}"
     return (
         f"{told.get('acknowledged', 0):,} acknowledged, {told.get('dead_letters', 0):,} dead letters, "
         f"{told.get('retries', 0):,} retries"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import psutil
 
 from compose.stack import ports, state
+from compose.stack.sampler import sampling
 from compose.stack.services import Service, app_environment, services, stop_order
 from compose.stack.settings import StackSettings
 from compose.stack.supervisor import StackError, Supervisor
@@ -40,7 +41,8 @@ def up(settings: StackSettings, say: Say) -> None:
                     supervisor.start()
                 if not supervisor.stopping:
                     say(greeting(settings, time.monotonic() - started))
-                    supervisor.watch()
+                    with sampling(settings):
+                        supervisor.watch()
             finally:
                 say("stopping")
                 supervisor.stop()
@@ -116,6 +118,8 @@ Everything runs after {seconds:.1f} s; it is kept in {settings.stack_dir}
   predictions   POST {app}/predict      state {app}/status      metrics {app}/metrics
   logs          {store}/ml-pipeline-*/_search?pretty      indices {store}/_cat/indices?v
   shipper       {shipper}/status      metrics {shipper}/metrics
+
+  look at it    {settings.console_url}
 
   in another terminal:  python3 compose traffic    sends realistic requests
                         python3 compose status     shows how every part is

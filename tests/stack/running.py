@@ -46,14 +46,15 @@ class RunningStack:
 
     def __init__(self, folder: Path, **extra: str) -> None:
         self.folder = folder
-        app, store, shipper = free_ports(3)
-        self.app, self.store, self.shipper = (f"http://127.0.0.1:{port}" for port in (app, store, shipper))
+        app, store, shipper, console = ports = free_ports(4)
+        self.app, self.store, self.shipper, self.console = (f"http://127.0.0.1:{port}" for port in ports)
         self.environment = {
             **os.environ,
             "STACK_DIR": str(folder),
             "APP_PORT": str(app),
             "STORE_PORT": str(store),
             "SHIPPER_PORT": str(shipper),
+            "CONSOLE_PORT": str(console),
             **extra,
         }
         self.output = folder.parent / f"{folder.name}-up.txt"

@@ -14,6 +14,7 @@ def test_defaults_are_the_documented_ports() -> None:
     """Without variables the ports are the guide's and everything lies in one folder."""
     settings = read_settings({})
     assert (settings.app_port, settings.store_port, settings.shipper_port) == (5000, 9200, 9108)
+    assert settings.console_port == 5601
     assert settings.stack_dir.name == ".stack"
 
 

@@ -39,7 +39,7 @@ def layout() -> Component:
 
 def panel_card(panel: Panel) -> Component:
     """Return the box of one panel; a callback fills value, chart and notice."""
-    height = 150 if panel.kind == "stat" else 190
+    height = 110 if panel.kind == "stat" else 190
     unit = units.scale_text(panel)
     link = None
     if panel.logs is not None:
@@ -167,8 +167,8 @@ def alert_row(states: list[AlertState], now: float) -> Component:
     text = verdict.summary(first)
     if len(states) > 1:
         varying = sorted(name for name in first.labels if len({s.labels.get(name) for s in states}) > 1)
-        names = ", ".join(" ".join(state.labels.get(name, "") for name in varying) for state in states)
-        text = f"{len(states)} times: {names}"
+        joined = {name: ", ".join(dict.fromkeys(state.labels.get(name, "") for state in states)) for name in varying}
+        text = verdict.summary(first, joined)
     oldest = min(state.since or now for state in states)
     about = html.Span([first.alert.name, " · for ", parts.since(oldest, now)], className="hint")
     word = f"{first.phase}, {first.alert.severity}"
