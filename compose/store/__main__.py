@@ -49,13 +49,9 @@ def _run(settings: StoreSettings) -> int:
     try:
         _check_port(settings)
         engine = Engine(settings)
-    except (OSError, duckdb.Error) as error:
+    except (OSError, duckdb.Error, StoreError) as error:
         log.error(f"the store cannot start: {error}")  # noqa: G004, TRY400
         return 1
-    if "cluster/uuid" not in engine.values:
-        from compose.store.writing import new_id
-
-        engine.put({"cluster/uuid": new_id()})
     stopped = threading.Event()
     runner = threading.Thread(target=_lifecycle, args=(engine, stopped), name="lifecycle", daemon=True)
     runner.start()

@@ -1,4 +1,4 @@
-"""The store itself: takes changes, makes them durable, loads them into the table, hands out what is there.
+"""The store itself: takes changes, makes them durable, hands them to the loader, knows what there is.
 
 A change is checked under one lock, appended to the translog, and answered when the fsync that covers it is done. The
 loader moves what waits into the table, a batch per transaction.
@@ -19,24 +19,17 @@ from compose.store import catalogue as catalogue_module
 from compose.store.catalogue import Index, Options, check_name, new_uuid
 from compose.store.disk import Disk
 from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError
-from compose.store.recovery import decode_line, open_table, operation_of
+from compose.store.loader import LOAD_DOCUMENTS, Loader
+from compose.store.recovery import decode_line, keep_cluster, open_table, operation_of
+from compose.store.repository import Snapshot
 from compose.store.settings import StoreSettings
-from compose.store.table import Batch, Operation
+from compose.store.table import Operation, Table
 from compose.store.templates import planned
 from compose.store.translog import Translog, TranslogError
 
 log = logging.getLogger(__name__)
 
-_LOAD_DOCUMENTS = 20_000  # the loader does not wait longer once so many documents are pending
-
-
-class Waiting(msgspec.Struct):
-    """What waits for the loader."""
-
-    operations: list[Operation] = []
-    dropped: list[int] = []
-    catalogue: dict[str, Any] = {}
-    bytes: int = 0
+BACKUP = "backup"  # the guide's snapshot repository: it is there from the first start
 
 
 class Engine:
@@ -61,29 +54,31 @@ class Engine:
         self.lock = threading.RLock()
         self.indices: dict[str, Index] = {}
         self.values: dict[str, Any] = {}
+        self.hidden: dict[str, Index] = {}  # what a restore is still writing
         self.started_at = clock()
-        self.loads = 0
         settings.dir.mkdir(parents=True, exist_ok=True)
-        self.table, self.last_error = open_table(settings, clock)
+        table, self.last_error = open_table(settings, clock)
         self.translog = Translog(settings.dir / "translog")
+        self.loader = Loader(settings, self.lock, table, self.translog, self._reopen)
         self.tombstones: dict[tuple[int, str], tuple[int, float]] = {}  # version and moment of what was deleted
         self.ended_scrolls: dict[str, None] = {}
-        self.pending: dict[tuple[int, str], Operation] = {}
-        self._waiting = Waiting()
-        self._loading = Waiting()
-        self._changed = threading.Condition(self.lock)
-        self._loaded = threading.Condition()
-        self._urgent = False
-        self._stopping = False
+        self.snapshot_turn = threading.Lock()
+        self.unfinished_snapshots: dict[tuple[str, str], Snapshot] = {}  # in progress or failed: repository and name
+        self.rebuilding = False
         self._disk = Disk(settings)
         self._counts: dict[int, int] = {}
         self._next_number = 1
         self.orphans = 0
-        self._recover()
-        if self.orphans:
-            log.error("documents of the translog have no index any more", extra={"documents": self.orphans})
-        self._loader = threading.Thread(target=self._load_for_ever, name="loader", daemon=True)
-        self._loader.start()
+        with self.lock:
+            self._recover()
+        self.translog.open()
+        self.loader.start()
+        self._establish()
+
+    @property
+    def table(self) -> Table:
+        """The database."""
+        return self.loader.table
 
     # -- recovery ------------------------------------------------------------------------------------------------------
 
@@ -91,11 +86,32 @@ class Engine:
         for key, value in self.table.catalogue().items():
             self._put(key, value)
         self._counts = self.table.counts()
-        self.sequence = self.translog.replay(self.table.loaded, self._replay)
-        self.sequence = max(self.sequence, self.table.loaded)
-        if self._waiting.operations or self._waiting.catalogue or self._waiting.dropped:
-            log.info("replayed the translog", extra={"operations": len(self._waiting.operations)})
-            self._load_once()
+        self.sequence = self.table.loaded
+        self.sequence = max(self.translog.replay(self.table.loaded, self._replay), self.table.loaded)
+        if self.last_error:
+            self.last_error += self.translog.gap(self.table.loaded)
+        for name in list(self.hidden):  # a restore that did not end
+            index = self.hidden.pop(name)
+            self.loader.queue([], {f"restoring/{name}": None}, [index.number], self.sequence)
+            self._counts.pop(index.number, None)
+        if not self.loader.waiting.empty():
+            self.loader.waiting.sequence = self.sequence
+            log.info("replayed the translog", extra={"operations": len(self.loader.waiting.operations)})
+            self.loader.load_once()
+        if self.orphans:
+            log.error("documents of the translog have no index any more", extra={"documents": self.orphans})
+
+    def _establish(self) -> None:
+        """Give a new store its uuid and the guide's snapshot repository."""
+        if "cluster/uuid" not in self.values:
+            changes = {
+                "cluster/uuid": new_uuid(),
+                f"repository/{BACKUP}": {"type": "fs", "settings": {"location": BACKUP}},
+            }
+            with self.lock:
+                position = self.commit([self.value_line(key, value) for key, value in changes.items()], [], changes, [])
+            self.durable(position)
+        keep_cluster(self.settings.dir, self.values["cluster/uuid"])
 
     def _replay(self, raw: bytes) -> None:
         line = decode_line(raw)
@@ -105,19 +121,50 @@ class Engine:
         if line.k:
             value = msgspec.json.decode(line.b) if bytes(line.b) else None
             self._put(line.k, value)
-            self._waiting.catalogue[line.k] = value
+            self.loader.queue([], {line.k: value}, [], line.n)
         elif line.drop:
-            self._waiting.dropped.append(line.x)
-            self._counts.pop(line.x, None)
+            self._queue([], {}, [line.x], line.n)
         else:
-            mapping = next((index.mapping for index in self.indices.values() if index.number == line.x), None)
+            known = (*self.indices.values(), *self.hidden.values())
+            mapping = next((index.mapping for index in known if index.number == line.x), None)
             if mapping is None:
                 self.orphans += 1  # the translog no longer has the beginning of its index
                 return
-            self._queue(operation_of(line, mapping))
-            if len(self._waiting.operations) >= _LOAD_DOCUMENTS:
-                # Never in the middle of a batch's catalogue: its values come first, and are in `_waiting` already.
-                self._load_once()
+            self._queue([operation_of(line, mapping)], {}, [], line.n)
+            if len(self.loader.waiting.operations) >= LOAD_DOCUMENTS:
+                # Never in the middle of a batch's catalogue: its values come first, and wait already.
+                self.loader.load_once()
+
+    def _reopen(self, damaged: str = "") -> None:
+        """Open the database again after an error that ends all work with it; rebuild it where it is damaged."""
+        log.warning("the database is opened again")
+        with self.lock:
+            self.rebuilding = True
+            self.loader.close()
+            self.indices.clear()
+            self.hidden.clear()
+            self.loader.table, damage = open_table(self.settings, self.clock, damaged=damaged)
+            self.last_error = damage
+            self._recover()
+            self.rebuilding = False
+
+    def report(self, error: duckdb.Error) -> None:
+        """Take note of an error of the database that a reader met; rebuild it where that says it is damaged."""
+        text = str(error)
+        if "orrupt" not in text and "invalidated" not in text:
+            return
+        with self.lock:
+            if self.rebuilding:
+                return
+            self.rebuilding = True
+        threading.Thread(target=self._rebuild, args=[text], name="rebuild", daemon=True).start()
+
+    def _rebuild(self, damaged: str) -> None:
+        try:
+            self._reopen(damaged if "orrupt" in damaged else "")
+        except (duckdb.Error, OSError) as error:
+            self.last_error = f"database: {error}"
+            log.exception("the database cannot be rebuilt")
 
     def _put(self, key: str, value: Any) -> None:
         group, _, name = key.partition("/")
@@ -128,6 +175,12 @@ class Engine:
                 index = Index.from_value(value)
                 self.indices[name] = index
                 self._next_number = max(self._next_number, index.number + 1)
+        elif group == "restoring":
+            if value is None:
+                self.hidden.pop(name, None)
+            else:
+                self.hidden[name] = Index.from_value(value)
+                self._next_number = max(self._next_number, self.hidden[name].number + 1)
         elif group == "next":
             self._next_number = max(self._next_number, value)
         elif value is None:
@@ -148,19 +201,16 @@ class Engine:
                 "blocked by: [FORBIDDEN/6/cluster read-only (api)]; the embedded store runs with STORE_READ_ONLY",
                 status=403,
             )
+        self.check_room()
+        self.loader.make_room()
+
+    def check_room(self) -> None:
+        """Refuse to write any file while the disk is nearly full.
+
+        Raises:
+            WritesBlockedError: with the free bytes.
+        """
         self._disk.check()
-        if self._waiting.bytes > self.settings.max_pending:
-            self._hurry()
-            deadline = time.monotonic() + self.settings.request_seconds
-            while self._waiting.bytes > self.settings.max_pending:
-                if time.monotonic() > deadline:
-                    raise WritesBlockedError(
-                        f"{self._waiting.bytes} bytes wait to be loaded, more than STORE_MAX_PENDING; "
-                        f"last error: {self.last_error}",
-                        kind="es_rejected_execution_exception",
-                    )
-                with self._loaded:
-                    self._loaded.wait(0.1)
 
     def commit(self, lines: list[bytes], operations: list[Operation], changes: dict[str, Any], drop: list[int]) -> int:
         """Append a batch, whose lines were made by this engine, and queue it; the caller holds the lock.
@@ -182,25 +232,18 @@ class Engine:
             ) from error
         for key, value in changes.items():
             self._put(key, value)
-            self._waiting.catalogue[key] = value
-        for number in drop:
-            self._waiting.dropped.append(number)
-            self._counts.pop(number, None)
-            for pending in [known for known in self.pending if known[0] == number]:
-                del self.pending[pending]
-        for operation in operations:
-            self._queue(operation)
-        self._changed.notify_all()
+        self._queue(operations, changes, drop, self.sequence)
         return position
 
-    def _queue(self, operation: Operation) -> None:
-        self._waiting.operations.append(operation)
-        self._waiting.bytes += len(operation.source or b"") * 3  # the source, its values and their objects, roughly
-        self.pending[operation.number, operation.id] = operation
-        if operation.source is None:
-            self._counts[operation.number] = self._counts.get(operation.number, 0) - 1
-        elif not operation.replaces:
-            self._counts[operation.number] = self._counts.get(operation.number, 0) + 1
+    def _queue(self, operations: list[Operation], changes: dict[str, Any], dropped: list[int], sequence: int) -> None:
+        for number in dropped:
+            self._counts.pop(number, None)
+        for operation in operations:
+            if operation.source is None:
+                self._counts[operation.number] = self._counts.get(operation.number, 0) - 1
+            elif not operation.replaces:
+                self._counts[operation.number] = self._counts.get(operation.number, 0) + 1
+        self.loader.queue(operations, changes, dropped, sequence)
 
     def durable(self, position: int) -> None:
         """Return when a batch is on the disk.
@@ -218,6 +261,10 @@ class Engine:
         """Return the next sequence number; the caller holds the lock."""
         self.sequence += 1
         return self.sequence
+
+    def next_number(self) -> int:
+        """Return the number that the next index gets; the caller holds the lock."""
+        return self._next_number
 
     def value_line(self, key: str, value: Any) -> bytes:
         """Return the translog's line for a value of the catalogue; None removes it."""
@@ -295,107 +342,17 @@ class Engine:
         with self.lock:
             return sum(self.count_of(index) for index in self.indices.values())
 
-    def _hurry(self) -> None:
-        with self._changed:
-            self._urgent = True
-            self._changed.notify_all()
-
     def refresh(self) -> None:
         """Return when all that was written before is visible to searches.
 
         Raises:
             StoreError: the loader could not do it in time.
         """
-        with self.lock:
-            target = self.sequence
-            if not (
-                self._waiting.operations or self._waiting.dropped or self._loading.operations or self._loading.dropped
-            ):
-                return
-        deadline = time.monotonic() + self.settings.request_seconds
-        self._hurry()
-        with self._loaded:
-            while self.table.loaded < target:
-                if self._stopping or time.monotonic() > deadline:
-                    raise StoreError(503, "unavailable_shards_exception", f"refresh did not end; {self.last_error}")
-                self._loaded.wait(0.05)
-
-    def _load_for_ever(self) -> None:
-        pause = 0.0
-        while True:
-            with self._changed:
-                while not (self._waiting.operations or self._waiting.catalogue or self._waiting.dropped):
-                    if self._stopping:
-                        return
-                    self._urgent = False
-                    self._changed.wait()
-                deadline = time.monotonic() + max(self.settings.refresh_seconds, pause)
-                while not self._stopping and (left := deadline - time.monotonic()) > 0:
-                    if not pause and (self._urgent or len(self._waiting.operations) >= _LOAD_DOCUMENTS):
-                        break
-                    self._changed.wait(left)
-                self._urgent = False
-            try:
-                self._load_once()
-                self.translog.rotate(self.table.loaded, self.settings.translog_retention)
-                pause = 0.0
-            except (duckdb.Error, OSError) as error:
-                self.last_error = f"loader: {error}"
-                log.exception("documents could not be loaded; they stay in the translog and are tried again")
-                if self._stopping:
-                    return
-                if isinstance(error, duckdb.FatalException | duckdb.InternalException):
-                    self._reopen()
-                pause = min(max(1.0, pause * 2), 30.0)
-
-    def _load_once(self) -> None:
-        with self.lock:
-            work, target = self._waiting, self.sequence
-            self._waiting, self._loading = Waiting([], [], {}), work
-        try:
-            self.table.load(Batch(work.operations, work.dropped, work.catalogue, target))
-        except BaseException:
-            with self.lock:  # back to the front of the queue
-                later = self._waiting
-                self._waiting = Waiting(
-                    work.operations + later.operations,
-                    work.dropped + later.dropped,
-                    {**work.catalogue, **later.catalogue},
-                    work.bytes + later.bytes,
-                )
-                self._loading = Waiting([], [], {})
-            raise
-        with self.lock:
-            pending = self.pending
-            for operation in work.operations:
-                key = (operation.number, operation.id)
-                if pending.get(key) is operation:
-                    del pending[key]
-            self._loading = Waiting([], [], {})
-            self.loads += 1
-        with self._loaded:
-            self._loaded.notify_all()
-
-    def _reopen(self) -> None:
-        """Open the database again after an error that makes DuckDB refuse all further work."""
-        log.warning("the database is opened again")
-        try:
-            self.table.close()
-        except duckdb.Error as error:
-            log.warning("closing the database failed", extra={"reason": str(error)})
-        try:
-            self.table, damage = open_table(self.settings, self.clock)
-            self.last_error = damage or self.last_error
-        except duckdb.Error as error:
-            self.last_error = f"database: {error}"
-            log.exception("the database cannot be opened again")
+        self.loader.refresh()
 
     def stop(self) -> None:
         """Load what waits, make everything durable, close the files."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        self._loader.join()
+        self.loader.stop()
         try:
             self.translog.close()
         except TranslogError:
@@ -414,4 +371,4 @@ class Engine:
 
     def waiting(self) -> int:
         """Return how many changes the loader has still to load."""
-        return len(self._waiting.operations)
+        return len(self.loader.waiting.operations)

@@ -29,6 +29,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host, port: address it listens on (STORE_HOST, STORE_PORT).
         dir: folder of the database and the translog (STORE_DIR).
+        repository_dir: folder in which snapshot repositories may lie; `snapshots` in `dir` while empty.
         memory_limit: bytes that DuckDB may use.
         threads: threads that DuckDB may use.
         max_body: largest request body in bytes, before and after unpacking.
@@ -46,6 +47,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9200
     dir: Path = Path(".stack/store")
+    repository_dir: Path | None = None
     memory_limit: Bytes = 256 * _MIB
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
     max_body: Bytes = 100 * _MIB
@@ -59,6 +61,11 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     username: str = "elastic"
     password: str = ""
     api_key: str = ""
+
+    @property
+    def repositories(self) -> Path:
+        """The one folder in which snapshot repositories may lie."""
+        return self.repository_dir or self.dir / "snapshots"
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[StoreSettings, list[str]]:
@@ -90,7 +97,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[StoreSet
     except msgspec.ValidationError as error:
         message, _, field = str(error).partition(" - at `$.")
         raise SettingsError(f"STORE_{field.rstrip('`').upper()}: {message}") from None
-    settings = msgspec.structs.replace(settings, dir=settings.dir.expanduser().absolute())
+    repositories = settings.repository_dir and settings.repository_dir.expanduser().absolute()
+    settings = msgspec.structs.replace(settings, dir=settings.dir.expanduser().absolute(), repository_dir=repositories)
     if settings.host not in ("127.0.0.1", "::1", "localhost") and not (settings.password or settings.api_key):
         raise SettingsError(
             f"STORE_HOST={settings.host} would be reachable from outside: set STORE_PASSWORD or STORE_API_KEY first"

@@ -8,13 +8,16 @@ the `columns` table, so no text of a user ever becomes part of a statement.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import msgspec
 import numpy as np
+
+from compose.store.export import Reading
 
 # Kind of a field → type of its column; dates are milliseconds since 1970, texts are ` word word `.
 TYPES = {
@@ -79,12 +82,13 @@ class Table:
         path: the file; made when absent.
         memory_limit: bytes that DuckDB may use.
         threads: that it may use.
+        exports: the one folder, beside its own files, in which it may read and write.
 
     Raises:
         duckdb.Error: the file is no database, or damaged.
     """
 
-    def __init__(self, path: Path, *, memory_limit: int, threads: int) -> None:
+    def __init__(self, path: Path, *, memory_limit: int, threads: int, exports: Path) -> None:
         self.path = path
         self._connection = duckdb.connect(
             str(path),
@@ -95,9 +99,11 @@ class Table:
                 "pandas_analyze_sample": 0,  # columns of objects are strings; nothing is guessed from a sample
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
-                "enable_external_access": True,
             },
         )
+        self._connection.execute(f"SET allowed_directories = {[str(exports.resolve())]}")
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
         self._local = threading.local()
         self._connection.execute(_SCHEMA)
         single: dict[str, str] = {}
@@ -119,6 +125,16 @@ class Table:
         if cursor is None:
             cursor = self._local.cursor = self._connection.cursor()
         return cursor
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """Read in one transaction, by a connection of its own, while others go on writing."""
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            yield Reading(cursor)
+        finally:
+            cursor.close()
 
     def catalogue(self) -> dict[str, Any]:
         """Return what is kept beside the documents: indices, templates, policies."""

@@ -31,11 +31,16 @@ class Commit(msgspec.Struct):
     crc: int
 
 
+class _Numbered(msgspec.Struct):
+    n: int
+
+
 class TranslogError(RuntimeError):
     """A translog file cannot be used; the message names the file and the offset."""
 
 
 _commit_decoder = msgspec.json.Decoder(Commit)
+_sequence_decoder = msgspec.json.Decoder(_Numbered)
 
 
 def batches(path: Path) -> Iterator[tuple[int, list[bytes], int]]:
@@ -63,6 +68,10 @@ def batches(path: Path) -> Iterator[tuple[int, list[bytes], int]]:
                 return
             yield commit.commit, lines, offset
             lines, crc = [], 0
+
+
+def _commit_line(last_sequence: int, count: int, crc: int) -> bytes:
+    return b'{"commit":%d,"count":%d,"crc":%d}\n' % (last_sequence, count, crc)
 
 
 def sync_directory(path: Path) -> None:
@@ -109,7 +118,7 @@ class Translog:
         return self.folder / f"translog-{number:012d}.ndjson"
 
     def replay(self, after: int, apply: Callable[[bytes], None]) -> int:
-        """Hand every operation of whole batches to `apply` that lies behind a sequence number; then open for writing.
+        """Hand every operation of whole batches to `apply` that lies behind a sequence number.
 
         Arguments:
             after: last sequence number that the database has.
@@ -141,8 +150,21 @@ class Translog:
                         extra={"file": str(path), "offset": end, "bytes": size - end},
                     )
                     os.truncate(path, end)
-        self._open(max(self._files, default=0) + 1 if not self._files else max(self._files))
         return last
+
+    def gap(self, loaded: int) -> str:
+        """Return in words which changes are neither in a database loaded so far nor here; empty where none is."""
+        oldest = min(self._files, default=1)
+        first = next(batches(self._path(oldest)), None) if oldest > 1 else None
+        if first is None:
+            return ""
+        last, lines, _ = first
+        begin = min((_sequence_decoder.decode(line).n for line in lines), default=last + 1)
+        return f"; the changes from {loaded + 1} to {begin - 1} are missing" if begin > loaded + 1 else ""
+
+    def open(self) -> None:
+        """Open the newest file for writing, or the first one."""
+        self._open(max(self._files, default=1))
 
     def _open(self, number: int) -> None:
         path = self._path(number)
@@ -168,7 +190,7 @@ class Translog:
             TranslogError: an earlier fsync failed, so nothing more is written.
         """
         data = b"".join(lines)
-        data += b'{"commit":%d,"count":%d,"crc":%d}\n' % (last_sequence, len(lines), zlib.crc32(data))
+        data += _commit_line(last_sequence, len(lines), zlib.crc32(data))
         with self._append_lock:
             if self._failed:
                 raise TranslogError(self._failed)
@@ -225,7 +247,11 @@ class Translog:
                 self.fsyncs += 1
                 self._synced = self._written
                 os.close(self._handle)
+                last = self._files[self._number]
                 self._open(self._number + 1)
+                if last >= 0:  # an empty batch says where this file begins, even while it holds nothing
+                    self._size += os.write(self._handle, _commit_line(last, 0, 0))
+                    self._files[self._number] = last
         sizes = {number: self._path(number).stat().st_size for number in sorted(self._files)}
         excess = sum(sizes.values()) - keep_bytes
         for number, size in sizes.items():

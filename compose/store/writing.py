@@ -83,7 +83,7 @@ class Writer:
         engine, found, missing = self.engine, {}, []
         with engine.lock:
             for name in ids:
-                operation = engine.pending.get((index.number, name))
+                operation = engine.loader.pending.get((index.number, name))
                 if operation is None:
                     missing.append(name)
                 elif operation.source is not None:
@@ -126,7 +126,7 @@ class _Run:
 
     def _look_up(self, actions: list[Action]) -> None:
         wanted: dict[int, list[str]] = {}
-        pending = self.engine.pending
+        pending = self.engine.loader.pending
         for action in actions:
             index = self.engine.indices.get(action.index)
             if index is not None and action.id is not None and (index.number, action.id) not in pending:
@@ -205,7 +205,7 @@ class _Run:
     def _known(self, key: tuple[int, str]) -> tuple[int, int] | None:
         known = self.versions.get(key)
         if known is None:
-            operation = self.engine.pending.get(key)
+            operation = self.engine.loader.pending.get(key)
             if operation is not None and operation.source is not None:
                 return operation.version, operation.sequence
             return None

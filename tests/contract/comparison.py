@@ -29,6 +29,10 @@ class Allowed(msgspec.Struct, frozen=True):
 
 
 ALLOWED = [
+    Allowed(
+        r"(.*\.)?(start_time|end_time|start_time_in_millis|end_time_in_millis|duration_in_millis)", "any", "a moment"
+    ),
+    Allowed(r"(.*\.)?snapshots?(\[\])?\.(version|version_id)", "any", "the version of the server that made a snapshot"),
     Allowed(r"(.*\.)?took", "any", "a duration"),
     Allowed(r"(.*\.)?_shards\.skipped", "any", "an optimisation of shards; the store has none"),
     Allowed(r"(.*\.)?(_score|max_score)", "score", "the store computes no relevance: 1.0"),

@@ -8,6 +8,9 @@ from compose.store.rest.request import Reply, Request
 from compose.store.rest.targets import indices_of
 from compose.store.search import count
 
+_INDEX_COLUMNS = ("health", "status", "index", "uuid", "pri", "rep", "docs.count", "docs.deleted", "store.size",
+                  "pri.store.size", "dataset.size")  # fmt: skip
+
 
 def root(_engine: Engine, _request: Request) -> Reply:
     """Say who answers."""
@@ -72,6 +75,7 @@ def status(engine: Engine, _request: Request) -> Reply:
             "waiting": engine.waiting(),
             "fsyncs": engine.translog.fsyncs,
             "read_only": engine.settings.read_only,
+            "repositories": str(engine.settings.repositories),
         }
     )
 
@@ -96,7 +100,7 @@ def cat_indices(engine: Engine, request: Request) -> Reply:
         }
         for index in indices_of(engine, request)
     ]
-    return _cat(rows, request)
+    return cat(rows, request, _INDEX_COLUMNS)
 
 
 def cat_health(engine: Engine, request: Request) -> Reply:
@@ -106,15 +110,16 @@ def cat_health(engine: Engine, request: Request) -> Reply:
     row = {"epoch": str(engine.clock() // 1000), "cluster": "embedded", "status": value["status"], "node.total": "1",
            "node.data": "1", "shards": str(value["active_shards"]),
            "pri": str(value["active_primary_shards"])}  # fmt: skip
-    return _cat([row], request)
+    return cat([row], request, ())
 
 
 def cat_count(engine: Engine, request: Request) -> Reply:
     """Count documents."""
     request.allow("v", "h", "s")
-    return _cat(
+    return cat(
         [{"epoch": str(engine.clock() // 1000), "count": str(count(engine, indices_of(engine, request), None))}],
         request,
+        (),
     )
 
 
@@ -129,7 +134,14 @@ def _size(value: int, request: Request) -> str:
     return f"{amount:.1f}gb"
 
 
-def _cat(rows: list[dict[str, str]], request: Request) -> Reply:
+def cat(rows: list[dict[str, str]], request: Request, heads: tuple[str, ...]) -> Reply:
+    """Show rows as columns of text, or as JSON.
+
+    Arguments:
+        rows: what to show.
+        request: with `v`, `h`, `s` and `format`.
+        heads: the columns where there are no rows.
+    """
     chosen = request.parameters["h"].split(",") if "h" in request.parameters else None
     if "s" in request.parameters:
         name, _, direction = request.parameters["s"].partition(":")
@@ -139,25 +151,7 @@ def _cat(rows: list[dict[str, str]], request: Request) -> Reply:
         return Reply(picked)
     lines = [list(row.values()) for row in picked]
     if request.flag("v"):
-        lines.insert(
-            0,
-            chosen or list(rows[0])
-            if rows
-            else chosen
-            or [
-                "health",
-                "status",
-                "index",
-                "uuid",
-                "pri",
-                "rep",
-                "docs.count",
-                "docs.deleted",
-                "store.size",
-                "pri.store.size",
-                "dataset.size",
-            ],
-        )
+        lines.insert(0, chosen or list(rows[0] if rows else heads))
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)] if lines else []
     shown = [" ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return Reply(text="".join(line + "\n" for line in shown))

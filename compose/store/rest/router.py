@@ -11,7 +11,7 @@ import duckdb
 
 from compose.store.engine import Engine
 from compose.store.errors import StoreError
-from compose.store.rest import cluster, documents, indices, searches, templates
+from compose.store.rest import cluster, documents, indices, searches, snapshots, templates
 from compose.store.rest.request import Reply, Request
 from compose.store.rest.shape import shaped
 
@@ -66,6 +66,16 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("HEAD", "/_component_template/{name}", templates.exists_template),
     ("PUT POST", "/_component_template/{name}", templates.put_component),
     ("DELETE", "/_component_template/{name}", templates.delete_component),
+    ("GET", "/_snapshot", snapshots.get_repositories),
+    ("GET", "/_snapshot/{repository}", snapshots.get_repositories),
+    ("PUT POST", "/_snapshot/{repository}", snapshots.put_repository),
+    ("DELETE", "/_snapshot/{repository}", snapshots.delete_repository),
+    ("POST", "/_snapshot/{repository}/_verify", snapshots.verify_repository),
+    ("GET", "/_snapshot/{repository}/{snapshot}", snapshots.get_snapshots),
+    ("PUT POST", "/_snapshot/{repository}/{snapshot}", snapshots.create_snapshot),
+    ("DELETE", "/_snapshot/{repository}/{snapshot}", snapshots.delete_snapshots),
+    ("POST", "/_snapshot/{repository}/{snapshot}/_restore", snapshots.restore_snapshot),
+    ("GET", "/_cat/snapshots/{repository}", snapshots.cat_snapshots),
     ("GET", "/_ilm/policy", templates.get_policy),
     ("GET", "/_ilm/policy/{name}", templates.get_policy),
     ("PUT", "/_ilm/policy/{name}", templates.put_policy),
@@ -99,12 +109,19 @@ def _matched(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
     return found
 
 
+def _check_state(engine: Engine) -> None:
+    if engine.rebuilding:
+        text = "the database was damaged and is being rebuilt; see the log"
+        raise StoreError(503, "unavailable_shards_exception", text)
+
+
 def dispatch(engine: Engine, request: Request) -> Reply:
     """Serve one request; never raises."""
     # A name such as <logs-{now/d}> has slashes of its own, inside the angle brackets.
     path = re.sub(r"<[^>]*>", lambda name: quote(name[0], safe=""), request.path)
     parts = path.strip("/").split("/")
     try:
+        _check_state(engine)
         allowed: list[str] = []
         for methods, pattern, handler in _TABLE:
             variables = _matched(pattern, parts)
@@ -141,6 +158,11 @@ def dispatch(engine: Engine, request: Request) -> Reply:
             429, "circuit_breaking_exception", f"more memory is needed than STORE_MEMORY_LIMIT: {error}"
         )
         return Reply(wrapped.body(), 429)
+    except duckdb.Error as error:
+        log.exception("the database failed", extra={"method": request.method, "path": request.path})
+        engine.last_error = f"{request.method} {request.path}: {error}"
+        engine.report(error)
+        return Reply(StoreError(503, "unavailable_shards_exception", f"the database failed: {error}").body(), 503)
     except Exception as error:
         # The last line of defence: the client gets an error, the log its stack.
         log.exception("a request failed", extra={"method": request.method, "path": request.path})

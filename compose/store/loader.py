@@ -1,0 +1,231 @@
+"""The loader: moves what was written to the translog into the table, a batch per transaction.
+
+What waits is also kept by document, so that a document is read and its version known before it is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import duckdb
+import msgspec
+
+from compose.store.errors import StoreError, WritesBlockedError
+from compose.store.settings import StoreSettings
+from compose.store.table import Batch, Operation, Table
+from compose.store.translog import Translog
+
+log = logging.getLogger(__name__)
+
+LOAD_DOCUMENTS = 20_000  # the loader does not wait longer once so many documents are pending
+
+
+class Waiting(msgspec.Struct):
+    """What waits for the loader, and the last sequence number in it."""
+
+    operations: list[Operation] = []
+    dropped: list[int] = []
+    catalogue: dict[str, Any] = {}
+    bytes: int = 0
+    sequence: int = 0
+
+    def empty(self) -> bool:
+        """Return whether there is nothing to load."""
+        return not (self.operations or self.dropped or self.catalogue)
+
+
+class Loader:
+    """Loads into a table.
+
+    Arguments:
+        settings: how long a document may wait, and how much.
+        lock: the engine's: held by whoever queues.
+        table: to load into.
+        translog: whose files may be deleted once they are loaded.
+        reopen: puts another table here, after an error that makes DuckDB refuse all further work.
+
+    Attributes:
+        table: the database; another one after it had to be opened again.
+        pending: index number and id → the newest change of a document that is not in the table yet.
+        waiting: what the next load takes.
+        loads: how often it has loaded.
+        last_error: what went wrong last, in words, or None.
+    """
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        lock: threading.RLock,
+        table: Table,
+        translog: Translog,
+        reopen: Callable[[], None],
+    ) -> None:
+        self.settings = settings
+        self.table = table
+        self.pending: dict[tuple[int, str], Operation] = {}
+        self.waiting = Waiting()
+        self.loads = 0
+        self.last_error: str | None = None
+        self._loading = Waiting()
+        self._translog = translog
+        self._reopen = reopen
+        self._lock = lock
+        self._changed = threading.Condition(lock)
+        self._loaded = threading.Condition()
+        self._urgent = False
+        self._stopping = False
+        self._thread = threading.Thread(target=self._load_for_ever, name="loader", daemon=True)
+
+    def start(self) -> None:
+        """Load from now on in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Load what waits and end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def queue(
+        self, operations: Iterable[Operation], changes: dict[str, Any], dropped: Iterable[int], sequence: int
+    ) -> None:
+        """Take changes that are in the translog; the caller holds the lock."""
+        waiting = self.waiting
+        waiting.catalogue.update(changes)
+        for number in dropped:
+            waiting.dropped.append(number)
+            for pending in [known for known in self.pending if known[0] == number]:
+                del self.pending[pending]
+        for operation in operations:
+            waiting.operations.append(operation)
+            # The source, its values and their objects, roughly.
+            waiting.bytes += len(operation.source or b"") * 3
+            self.pending[operation.number, operation.id] = operation
+        waiting.sequence = sequence
+        self._changed.notify_all()
+
+    def make_room(self) -> None:
+        """Return when no more waits than may wait; the caller does not hold the lock.
+
+        Raises:
+            WritesBlockedError: it took too long.
+        """
+        if self.waiting.bytes <= self.settings.max_pending:
+            return
+        self._hurry()
+        deadline = time.monotonic() + self.settings.request_seconds
+        while self.waiting.bytes > self.settings.max_pending:
+            if time.monotonic() > deadline:
+                raise WritesBlockedError(
+                    f"{self.waiting.bytes} bytes wait to be loaded, more than STORE_MAX_PENDING; "
+                    f"last error: {self.last_error}",
+                    kind="es_rejected_execution_exception",
+                )
+            with self._loaded:
+                self._loaded.wait(0.1)
+
+    def _hurry(self) -> None:
+        with self._changed:
+            self._urgent = True
+            self._changed.notify_all()
+
+    def refresh(self) -> None:
+        """Return when all that was queued before is in the table.
+
+        Raises:
+            StoreError: it could not be done in time.
+        """
+        with self._lock:
+            if self.waiting.empty() and self._loading.empty():
+                return
+            target = self._loading.sequence if self.waiting.empty() else self.waiting.sequence
+        deadline = time.monotonic() + self.settings.request_seconds
+        self._hurry()
+        with self._loaded:
+            while self.table.loaded < target:
+                if self._stopping or time.monotonic() > deadline:
+                    raise StoreError(503, "unavailable_shards_exception", f"refresh did not end; {self.last_error}")
+                self._loaded.wait(0.05)
+
+    def _load_for_ever(self) -> None:
+        pause = 0.0
+        while True:
+            with self._changed:
+                while self.waiting.empty():
+                    if self._stopping:
+                        return
+                    self._urgent = False
+                    self._changed.wait()
+                deadline = time.monotonic() + max(self.settings.refresh_seconds, pause)
+                while not self._stopping and (left := deadline - time.monotonic()) > 0:
+                    if not pause and (self._urgent or len(self.waiting.operations) >= LOAD_DOCUMENTS):
+                        break
+                    self._changed.wait(left)
+                self._urgent = False
+            try:
+                self.load_once()
+                self._translog.rotate(self.table.loaded, self.settings.translog_retention)
+                pause = 0.0
+            except (duckdb.Error, OSError) as error:
+                self.last_error = f"loader: {error}"
+                log.exception("documents could not be loaded; they stay in the translog and are tried again")
+                if self._stopping:
+                    return
+                if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+                    self._try_to_reopen()
+                pause = min(max(1.0, pause * 2), 30.0)
+
+    def load_once(self) -> None:
+        """Load all that waits.
+
+        Raises:
+            duckdb.Error: nothing of it was loaded; it waits again.
+        """
+        with self._lock:
+            work = self.waiting
+            self.waiting, self._loading = Waiting([], [], {}, sequence=work.sequence), work
+        try:
+            self.table.load(Batch(work.operations, work.dropped, work.catalogue, work.sequence))
+        except BaseException:
+            with self._lock:  # back to the front of the queue
+                later = self.waiting
+                self.waiting = Waiting(
+                    work.operations + later.operations,
+                    work.dropped + later.dropped,
+                    {**work.catalogue, **later.catalogue},
+                    work.bytes + later.bytes,
+                    max(work.sequence, later.sequence),
+                )
+                self._loading = Waiting([], [], {})
+            raise
+        with self._lock:
+            pending = self.pending
+            for operation in work.operations:
+                key = (operation.number, operation.id)
+                if pending.get(key) is operation:
+                    del pending[key]
+            self._loading = Waiting([], [], {})
+            self.loads += 1
+        with self._loaded:
+            self._loaded.notify_all()
+
+    def _try_to_reopen(self) -> None:
+        try:
+            self._reopen()
+        except (duckdb.Error, OSError) as error:
+            self.last_error = f"database: {error}"
+            log.exception("the database cannot be opened again")
+
+    def close(self) -> None:
+        """Close the database and forget what waits: it is all in the translog; the caller holds the lock."""
+        try:
+            self.table.close()
+        except duckdb.Error as error:
+            log.warning("closing the database failed", extra={"reason": str(error)})
+        self.waiting, self._loading = Waiting([], [], {}), Waiting([], [], {})
+        self.pending.clear()
