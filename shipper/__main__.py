@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from pathlib import Path
 
@@ -56,16 +55,25 @@ def main() -> None:
 @click.option("--resend", is_flag=True, help="Send everything that is on disk again, also to another cluster.")
 def run(config: Path | None, resend: bool) -> None:
     """Ship until SIGTERM or Ctrl-C; then read to the end and flush."""
+    from shipper.signals import Signals
+
+    signals = Signals()  # before the imports that take a moment
     from shipper.monitoring import Endpoints
     from shipper.service import Service
 
     _log()
     settings = _settings(config)
     _need_paths(settings)
+
+    def reread() -> None:
+        try:
+            service.offer(read_settings(file=config)[0])
+        except ShipperError as error:
+            service.refuse(error)
+
     try:
         service = Service(settings, resend)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: service.stop())
+        signals.serve(service.stop, reread)
         endpoints = Endpoints(service, settings.host, settings.port)
         try:
             service.run()
@@ -81,6 +89,9 @@ def run(config: Path | None, resend: bool) -> None:
 @click.option("--resend", is_flag=True, help="Send everything that is on disk again, also to another cluster.")
 def drain(config: Path | None, timeout: float, resend: bool) -> None:
     """Ship what is there, to the end; 0 all acknowledged, 1 something is a dead letter, 2 gave up."""
+    from shipper.signals import Signals
+
+    signals = Signals()  # before the imports that take a moment
     from shipper.progress import shipping
     from shipper.service import Service
 
@@ -89,8 +100,7 @@ def drain(config: Path | None, timeout: float, resend: bool) -> None:
     _need_paths(settings)
     try:
         service = Service(settings, resend)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: service.stop())
+        signals.serve(service.stop, lambda: None)
         with shipping(service):
             finished = service.run(drain=True, timeout=timeout)
     except ShipperError as error:

@@ -51,7 +51,7 @@ class DeadLetters:
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder = folder
-        self._limit = limit
+        self.limit = limit
         self._lock = threading.Lock()
 
     def files(self) -> list[Path]:
@@ -101,9 +101,9 @@ class DeadLetters:
         with self._holding():
             files = self.files()
             used = sum(path.stat().st_size for path in files)
-            if used + len(data) > self._limit:
+            if used + len(data) > self.limit:
                 raise DeadLetterError(
-                    f"{self.folder}: dead letters fill their {self._limit} bytes; replay or remove them,"
+                    f"{self.folder}: dead letters fill their {self.limit} bytes; replay or remove them,"
                     " or raise SHIPPER_DEAD_LETTER_BYTES"
                 )
             number = int(files[-1].stem.rpartition("-")[2]) if files else 1

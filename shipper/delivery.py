@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_when_event_set
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
 from tenacity import wait_random_exponential as exponential
 
 from shipper.batch import Batch, address
@@ -117,14 +117,27 @@ class Delivery:
         self._good: Counter[str] = Counter()
         self._failures: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
+        self._configured = 0
         self._retrying = Retrying(
             retry=retry_if_exception_type(Waiting),
             wait=exponential(multiplier=0.25, max=LONGEST_PAUSE, min=0.05),
             stop=stop_when_event_set(give_up),
-            sleep=sleep_using_event(give_up),
+            sleep=self._rest,
             before_sleep=self._pausing,
             reraise=True,
         )
+
+    def configure(self, server: Server, limit: int, mass_allowed: bool) -> None:
+        """Use another server, or other limits, from the next request on."""
+        self._server, self._limit, self._mass_allowed = server, limit, mass_allowed
+        self._configured += 1
+
+    def _rest(self, seconds: float) -> None:
+        """Pause; cut short when the process ends or another server is to be tried."""
+        until, before = time.monotonic() + seconds, self._configured
+        while (left := until - time.monotonic()) > 0 and self._configured == before:
+            if self._give_up.wait(min(left, 0.25)):
+                return
 
     def persist(self, attempt: Callable[[], T]) -> T:
         """Try again and again while the server cannot take it.

@@ -212,6 +212,8 @@ class Instruments(Collector):
                        dict(service.tally.errors))  # fmt: skip
         yield counter("ml_shipper_checkpoint_rebuilds", "Checkpoint files that could not be used at the start.",
                       service.checkpoint.rebuilt)  # fmt: skip
+        yield labelled("ml_shipper_reloads", "Settings read again after SIGHUP, by result.", "result",
+                       dict(service.reloads))  # fmt: skip
         yield counter("ml_shipper_lost_bytes", "Bytes that went before they could be read.", moved["lost_bytes"])
         yield gauge("ml_shipper_last_acknowledgement_timestamp_seconds", "When a record was last acknowledged.",
                     service.tally.last_acknowledged or service.started_at)  # fmt: skip

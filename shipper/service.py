@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from shipper.batch import Batch
@@ -14,10 +14,11 @@ from shipper.deadletter import DeadLetters
 from shipper.delivery import Delivery, Tally
 from shipper.discovery import Watch, find
 from shipper.dispatch import Dispatch
-from shipper.generation import rewind, seed_of
-from shipper.reader import CHUNK, volume_id
-from shipper.record import RecordMaker
-from shipper.redaction import Redaction
+from shipper.errors import SettingsError
+from shipper.generation import rewind
+from shipper.leaving import Leaving
+from shipper.reader import CHUNK, open_files, volume_id
+from shipper.reload import changes, maker, validated
 from shipper.server import Server
 from shipper.settings import ShipperSettings
 from shipper.tail import Tail
@@ -56,19 +57,8 @@ class Service:
             for record in state.records.values():
                 rewind(record)
         self.letters = DeadLetters(settings.state_dir, settings.dead_letter_bytes)
-        self.tails = Tails(state, settings.volume_id, settings.forget_seconds, _handles())
-        self.maker = RecordMaker(
-            Redaction(
-                settings.redact,
-                drop=settings.redact_drop,
-                masked=settings.redact_mask,
-                hashed=settings.redact_hash,
-                seed=seed_of(settings.volume_id or str(settings.state_dir)),
-            ),
-            settings.max_line_bytes,
-            settings.retention_days,
-            settings.sample,
-        )
+        self.tails = Tails(state, settings.volume_id, settings.forget_seconds, open_files())
+        self.maker = maker(settings)
         self.server = Server(settings)
         self.target = Target(self.server, settings, state, self.tally, lambda: self.tails.changed.add(""))
         self.give_up = threading.Event()
@@ -87,9 +77,13 @@ class Service:
         self._hot: dict[int, float] = {}
         self._scanned = -1e9
         self._scan_cost = 0.0
-        self._budget = (settings.in_flight + 3) * settings.batch_bytes
-        self._per_file = (settings.in_flight + 1) * settings.batch_bytes
+        self._bound()
         self._saved = 0.0
+        self._watch: Watch | None = None
+        self._offered: ShipperSettings | None = None
+        self._retired: list[Server] = []
+        self._leaving = Leaving(settings.leave_when)
+        self.reloads: Counter[str] = Counter(applied=0, refused=0)
 
     # -- the life of the process
 
@@ -97,6 +91,51 @@ class Service:
         """Read to the end, flush, and end; callable from a signal handler."""
         self.stopping.set()
         self._wake.set()
+
+    def offer(self, settings: ShipperSettings) -> None:
+        """Use other settings from the next turn on, if they can be used; callable from any thread."""
+        self._offered = settings
+        self._wake.set()
+
+    def refuse(self, reason: object) -> None:
+        """Say that other settings cannot be used, and go on with those in use."""
+        self.reloads["refused"] += 1
+        logger.error("the settings in use stay: %s", reason)
+
+    def _apply(self, settings: ShipperSettings) -> None:
+        """Take on other settings; files under way and batches on their way are kept."""
+        try:
+            server = validated(self.settings, settings)
+        except SettingsError as error:
+            self.refuse(error)
+            return
+        changed = changes(self.settings, settings)
+        old, self.settings = self.settings, settings
+        self._retired.append(self.server)  # requests may be under way on it
+        self.server = server
+        self.target.replace(server, settings)
+        self._delivery.configure(server, settings.batch_bytes, settings.mass_dead_letters)
+        self.letters.limit = settings.dead_letter_bytes
+        self.tails.absences.forget_seconds = settings.forget_seconds
+        counts, self.maker = self.maker.counts, maker(settings)
+        self.maker.counts = counts
+        self.dispatch.resize(settings.in_flight)
+        self.dispatch.hurry()
+        self._bound()
+        if settings.leave_when != old.leave_when:
+            self._leaving = Leaving(settings.leave_when)
+        if self._watch is not None and settings.globs != old.globs:
+            self._watch.stop()
+            self._watch = Watch(settings.globs, self._wake)
+        self._scanned = -1e9
+        self.reloads["applied"] += 1
+        told = ", ".join(f"SHIPPER_{name.upper()} {was!r} -> {now!r}" for name, (was, now) in changed.items())
+        logger.info("settings read again: %s", told or "nothing changed; secrets were read again")
+
+    def _bound(self) -> None:
+        """Limit what may be read and not acknowledged, bytes: in all, and of one file."""
+        self._budget = (self.settings.in_flight + 3) * self.settings.batch_bytes
+        self._per_file = (self.settings.in_flight + 1) * self.settings.batch_bytes
 
     def run(self, drain: bool = False, timeout: float = 0.0) -> bool:
         """Ship until stopped, or until all that is there is acknowledged.
@@ -112,12 +151,19 @@ class Service:
         self._wait_for_volumes()
         self.dispatch.resize(self.settings.in_flight)
         self.dispatch.submit(Batch())  # empty: what it does is to prepare the server
-        watch = None if drain else Watch(self.settings.globs, self._wake)
+        self._watch = None if drain else Watch(self.settings.globs, self._wake)
+        leaving = False
         try:
             while not self.stopping.is_set():
-                busy = self._turn(watch)
+                busy = self._turn()
                 quiet = not busy and not self._due and self._idle()
-                if drain and quiet and time.monotonic() - self._scanned < 1 and not self.tails.undecided():
+                if not leaving and self._leaving.now():
+                    logger.info(
+                        "the app is gone (%s): the end comes when all is acknowledged", self.settings.leave_when
+                    )
+                    leaving = self.tails.ended = True
+                    self._scanned = -1e9
+                elif (drain or leaving) and quiet and self._seen_all():
                     break
                 if timeout and time.monotonic() - began > timeout:
                     break
@@ -129,11 +175,13 @@ class Service:
                     self._wake.wait(self._pause())
             finished = self._finish(0.0 if timeout and time.monotonic() - began > timeout else None)
         finally:
-            if watch is not None:
-                watch.stop()
+            if self._watch is not None:
+                self._watch.stop()
             self.give_up.set()
             self.dispatch.resize(0)
             self._save()
+            for server in (self.server, *self._retired):
+                server.close()
             self.tails.close()
             self.checkpoint.close()
         return finished
@@ -157,7 +205,7 @@ class Service:
         self._scanned = -1e9
         while time.monotonic() < until:
             self._wake.clear()
-            busy = self._turn(None)
+            busy = self._turn()
             self._flush()
             if not busy and not self._due and self._idle():
                 break
@@ -168,7 +216,14 @@ class Service:
         left = sum(tail.lag for tail in self.tails.tails.values())
         if not self._idle():
             logger.warning("stopped with %d bytes not acknowledged; they are sent at the next start", left)
-        return self._idle() and not self._due
+        unread = self.tails.unreadable.troubles
+        if unread:
+            logger.error("not read, for they cannot be: %s", ", ".join(sorted(unread)))
+        return self._idle() and not self._due and not unread
+
+    def _seen_all(self) -> bool:
+        """Whether the newest look found nothing that must be read, now or soon."""
+        return time.monotonic() - self._scanned < 1 and not self.tails.undecided()
 
     def _idle(self) -> bool:
         return self.dispatch.idle and not self._batch.segments
@@ -181,16 +236,19 @@ class Service:
 
     # -- one turn of the reading thread
 
-    def _turn(self, watch: Watch | None) -> bool:
+    def _turn(self) -> bool:
         """Do once all that is due; returns whether anything was read."""
         self.ticked = moment = time.monotonic()
+        if self._offered is not None:
+            offered, self._offered = self._offered, None
+            self._apply(offered)
         self._collect()
         woken = self._wake.is_set()
         self._wake.clear()
         since = moment - self._scanned
         rest = max(TICK, self._scan_cost / SCAN_SHARE)
         if since >= max(rest, self.settings.poll_seconds) or (woken and since >= rest):
-            self._scan(watch)
+            self._scan()
         for number, seen in list(self._hot.items()):
             if moment - seen > HOT_SECONDS:
                 del self._hot[number]
@@ -204,10 +262,10 @@ class Service:
             self._save()
         return busy
 
-    def _scan(self, watch: Watch | None) -> None:
+    def _scan(self) -> None:
         began = time.thread_time()
-        if watch is not None:
-            watch.refresh()
+        if self._watch is not None:
+            self._watch.refresh()
         now, moment = time.time(), time.monotonic()
         found = find(self.settings.globs, self.settings.exclude)
         for tail in self.tails.look(found, moment, now):
@@ -302,13 +360,3 @@ class Service:
             self.tally.stuck["checkpoint"] = str(error)
         else:
             self.tally.stuck.pop("checkpoint", None)
-
-
-def _handles() -> int:
-    """Raise the limit of open files as far as allowed; return how many logs may be open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return max(16, soft - 128)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shipper.errors import SettingsError
+from shipper.leaving import Leaving
 
 # What Kubernetes injects for a service named "shipper".
 _SERVICE_LINK = re.compile(r"SHIPPER_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)")
@@ -49,6 +50,7 @@ class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
         stop_seconds: limit for reading to the end and flushing after SIGTERM.
         stall_seconds: /ready fails when nothing was acknowledged for so long although the server answers.
         idle_exit_seconds: end when no file grew for so long and all is acknowledged; 0 never.
+        leave_when: end when the app is gone and all is acknowledged: exists:/path, gone:/path or ended:/path of a file.
         retention_days: older lines are counted as expired and not sent; the lifecycle would delete them.
         dead_letter_bytes: room for dead letters.
         mass_dead_letters: let documents become dead letters even where most of a batch is refused.
@@ -84,6 +86,7 @@ class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds: Seconds = 30.0
     stall_seconds: Seconds = 60.0
     idle_exit_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    leave_when: str = ""
     retention_days: Annotated[int, msgspec.Meta(ge=1)] = 30
     dead_letter_bytes: Bytes = 64 * 1024 * 1024
     mass_dead_letters: bool = False
@@ -165,6 +168,7 @@ def read_settings(
             raise SettingsError("SHIPPER_URL: each address is http://host:port or https://host:port")
         if urlsplit(url).username:
             raise SettingsError("SHIPPER_URL: put no password there; use SHIPPER_USERNAME and SHIPPER_PASSWORD_FILE")
+    Leaving(settings.leave_when)
     if settings.api_key_file and settings.username:
         raise SettingsError("SHIPPER_API_KEY_FILE and SHIPPER_USERNAME: set one of them, not both")
     if bool(settings.username) != bool(settings.password_file):

@@ -44,6 +44,7 @@ class Tails:
         self._attached: dict[str, Tail] = {}  # by generation
         self._by_file: dict[tuple[int, int], Tail] = {}
         self._passed: dict[tuple[int, int], tuple[int, int, float, int, Passed]] = {}
+        self.ended = False  # the app is gone: nothing will be appended to any file
         self._renewed = False
         self._changes = 0  # grows when a tail ends or is orphaned: files passed over are looked at again
 
@@ -98,7 +99,7 @@ class Tails:
         if passed and passed[:2] == (file.size, file.modified):
             _, _, since, changes, why = passed
             may = (why is Passed.GROWING and moment - since >= QUIET_SECONDS) or (
-                why is Passed.UNFINISHED and self.absences.succeeded(file.path)
+                why is Passed.UNFINISHED and (self.ended or self.absences.succeeded(file.path))
             )
             if changes == self._changes and not may:
                 return None
@@ -141,7 +142,7 @@ class Tails:
         if not self._renewed:
             self._recognition.remembered.renew()
             self._renewed = True
-        finished = self.absences.succeeded(file.path)
+        finished = self.ended or self.absences.succeeded(file.path)
         tail = self._recognition.recognise(source, file, self._attached, finished, quiet, moment, self._shrunk)
         if self._recognition.volumes.added:
             self._recognition.volumes.added = False
@@ -184,7 +185,9 @@ class Tails:
         if tail.record.signature_length < SIGNATURE_BYTES:
             sign(tail.record, reader.source.head())
         unlinked = tail.gone_at and not reader.source.linked()
-        whole = tail.finished or bool(unlinked and moment - max(tail.grew_at, tail.gone_at) >= QUIET_SECONDS)
+        whole = (
+            self.ended or tail.finished or bool(unlinked and moment - max(tail.grew_at, tail.gone_at) >= QUIET_SECONDS)
+        )
         return reader.read(length, whole)
 
     def took(self, tail: Tail, segment: Segment, lines: list[bytes], ended: bool) -> None:

@@ -17,8 +17,8 @@ Refusal = tuple[int, str, str]  # status, type, reason of one item
 Judge = Callable[[str, str, dict[str, Any]], Refusal | None]
 
 # How a whole request may fail.
-UNAVAILABLE, BUSY, RESET, LOST_REPLY, HTML, CUT_REPLY, FORBIDDEN, UNAUTHORISED, TOO_LARGE, BAD_REQUEST = (
-    "503", "429", "reset", "lost reply", "html", "cut reply", "403", "401", "413", "400",
+UNAVAILABLE, BUSY, RESET, LOST_REPLY, HTML, CUT_REPLY, FORBIDDEN, UNAUTHORISED, TOO_LARGE, BAD_REQUEST, HANG = (
+    "503", "429", "reset", "lost reply", "html", "cut reply", "403", "401", "413", "400", "hang",
 )  # fmt: skip
 
 
@@ -44,6 +44,7 @@ class Cluster:
         self.uuid = "first-cluster"
         self.bodies: list[int] = []
         self.met: Counter[str] = Counter()
+        self.released = threading.Event()
         self.headers: list[dict[str, str]] = []
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
@@ -59,6 +60,7 @@ class Cluster:
 
     def close(self) -> None:
         """Stop it."""
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -142,6 +144,10 @@ class Cluster:
                     body = gzip.decompress(body)
                 cluster.headers.append({name.lower(): value for name, value in self.headers.items()})
                 status, reply, fault = cluster.answer(self.path, body)
+                if fault == HANG:  # it was indexed, and nobody will ever hear of it
+                    cluster.released.wait(60)
+                    self.close_connection = True
+                    return
                 if fault in (RESET, LOST_REPLY):
                     # The connection is torn down with a reset, not closed politely.
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
