@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +22,22 @@ import msgspec
 
 from compose.stack import state
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
+
+
+@functools.cache
+def trained_models() -> Path:
+    """Return a folder with the default model, trained once a session: each stack starts with a copy."""
+    folder = Path(tempfile.mkdtemp(prefix="ml-pipeline-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    subprocess.run(
+        [sys.executable, "-P", "-m", "app", "train"],
+        env={**os.environ, "APP_MODEL_DIR": str(folder)},
+        capture_output=True,
+        check=True,
+        timeout=START_SECONDS,
+    )
+    return folder
 
 
 def free_ports(count: int) -> list[int]:
@@ -42,10 +61,14 @@ class RunningStack:
 
     Args:
         folder: STACK_DIR.
+        untrained: begin without a model, as a first start does.
+        extra: more variables.
     """
 
-    def __init__(self, folder: Path, **extra: str) -> None:
+    def __init__(self, folder: Path, *, untrained: bool = False, **extra: str) -> None:
         self.folder = folder
+        if not untrained:
+            shutil.copytree(trained_models(), folder / "models")
         app, store, shipper, console = ports = free_ports(4)
         self.app, self.store, self.shipper, self.console = (f"http://127.0.0.1:{port}" for port in ports)
         self.environment = {
@@ -62,7 +85,7 @@ class RunningStack:
 
     def addresses(self) -> dict[int, str]:
         """The guide's ports and where this stack's services are instead."""
-        return {5000: self.app, 9200: self.store, 9108: self.shipper}
+        return {5000: self.app, 9200: self.store, 9108: self.shipper, 5601: self.console}
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python3 compose ARGUMENTS` beside the running stack."""
@@ -130,9 +153,9 @@ class RunningStack:
 
 
 @contextlib.contextmanager
-def running_stack(folder: Path, **extra: str) -> Iterator[RunningStack]:
+def running_stack(folder: Path, *, untrained: bool = False, **extra: str) -> Iterator[RunningStack]:
     """Start a stack; stop it whatever the test does."""
-    stack = RunningStack(folder, **extra)
+    stack = RunningStack(folder, untrained=untrained, **extra)
     try:
         stack.up()
         yield stack

@@ -194,8 +194,9 @@ def test_a_second_up_is_refused_with_words(stack: RunningStack) -> None:
 
 
 def test_down_stops_it_and_the_next_up_has_everything(tmp_path: Path) -> None:
-    """`down` from another terminal ends `up` with 0; a second start is quick and finds the documents."""
-    with running_stack(tmp_path / "stack") as stack:
+    """A first start trains; `down` from another terminal ends `up` with 0; a second start finds model and documents."""
+    with running_stack(tmp_path / "stack", untrained=True) as stack:
+        assert "is active, after" in stack.said()
         first = predict(stack, GUIDE_REQUEST)["request_id"]
         done = stack.command("down")
         assert done.returncode == 0, done.stderr
@@ -203,6 +204,7 @@ def test_down_stops_it_and_the_next_up_has_everything(tmp_path: Path) -> None:
         assert stack.process.wait(timeout=10) == 0
         assert stack.command("status").returncode == 1
         stack.up()
+        assert "there is a model already" in stack.said()
         second = predict(stack, GUIDE_REQUEST)["request_id"]
         until(lambda: sorted(stack.predictions()) == sorted([first, second]), "both documents are there")
 
