@@ -80,9 +80,9 @@ class Tails:
                 tail.modified = file.modified
                 due.append(tail)
         for key, tail in list(self._by_file.items()):
-            if key not in found and not tail.gone_at:
-                tail.gone_at = moment
-                due.append(tail)
+            if key not in found:
+                tail.gone_at = tail.gone_at or moment
+                due.append(tail)  # each time: whoever has it open may still write to it
         self.changed |= self.absences.gone(self._attached, now)
         self.unreadable.keep({file.path for file in found.values()})
         self._passed = {key: value for key, value in self._passed.items() if key in found}

@@ -32,6 +32,7 @@ class Cluster:
         judge: says whether a document is refused.
         limit: bytes of a body, above it 413.
         bodies: sizes of the bulk bodies, as sent.
+        refused: how many documents were there already.
     """
 
     def __init__(self, seed: int = 1) -> None:
@@ -44,6 +45,7 @@ class Cluster:
         self.uuid = "first-cluster"
         self.bodies: list[int] = []
         self.met: Counter[str] = Counter()
+        self.refused = 0
         self.released = threading.Event()
         self.headers: list[dict[str, str]] = []
         self._chance = random.Random(seed)
@@ -97,6 +99,7 @@ class Cluster:
             if refusal:
                 return refusal
         if key in self.documents:
+            self.refused += 1
             return 409, "version_conflict_engine_exception", "document already exists"
         return None
 

@@ -7,10 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-
-import pytest
 
 from shipper.deadletter import DeadLetters
 from tests.shipper import cluster as faults
@@ -117,34 +114,6 @@ def test_a_stop_reads_to_the_end(shipping: Shipping) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     shipping.each_once(5100)
-
-
-@pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.soak)])
-def test_kills_lose_and_double_nothing(shipping: Shipping, rounds: int) -> None:
-    """SIGKILL at any moment, under load and rotation, again and again: each line once."""
-    log = shipping.logs / "a.log"
-    count = 0
-    for turn in range(rounds):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "shipper", "run"],
-            env=environment(shipping, SHIPPER_FLUSH_SECONDS="0.02", SHIPPER_BATCH_LINES="50"),
-            stderr=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + 0.5 + 0.03 * (turn % 20)
-        while time.monotonic() < end:
-            with log.open("ab") as file:
-                file.write(shipping.lines(count, 7))
-            count += 7
-            if count % 140 == 0:
-                log.rename(shipping.logs / f"a.log.{count}")
-            time.sleep(0.002)
-        process.kill()
-        process.wait()
-    shipping.ship(timeout=60)
-    found = shipping.cluster.messages()
-    assert max(found.values()) == 1
-    assert len(found) == count
-    print(f"{rounds} kills: {count} lines, {len(found)} there, 0 lost, 0 doubled")
 
 
 def test_status_shows_a_running_shipper(shipping: Shipping) -> None:

@@ -105,6 +105,29 @@ def test_a_deleted_file_is_read_to_its_end(shipping: Shipping, running: Service)
     until(lambda: not running.tails.tails, "the handle is let go")
 
 
+def test_a_deleted_and_a_moved_file_are_read_when_they_grow_late(
+    shipping: Shipping, running: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has a file open may write to it long after it went out of sight: those lines arrive, too."""
+    monkeypatch.setattr("shipper.service.HOT_SECONDS", 0.05)
+    monkeypatch.setattr(tails, "QUIET_SECONDS", 2.0)
+    monkeypatch.setattr(tails, "PARTING_SECONDS", 5.0)
+    deleted, moved = shipping.logs / "a.log", shipping.logs / "b.log"
+    with deleted.open("wb", buffering=0) as one, moved.open("wb", buffering=0) as two:
+        one.write(shipping.lines(0, 10))
+        two.write(shipping.lines(10, 10))
+        arrived(shipping, 20)
+        deleted.unlink()
+        moved.rename(shipping.logs / "gone.txt")
+        time.sleep(0.6)
+        one.write(shipping.lines(20, 5))
+        two.write(shipping.lines(25, 5))
+        arrived(shipping, 30)
+        one.write(line(30).rstrip(b"\n"))  # never ended, and nothing will be: it is whole
+    arrived(shipping, 31)
+    shipping.each_once(31)
+
+
 @pytest.mark.parametrize("after", [3, 10, 30])
 def test_a_truncated_file_is_a_new_generation(shipping: Shipping, running: Service, after: int) -> None:
     """Truncated, then less, as much, or more than before: what was written after it arrives, too."""
