@@ -12,6 +12,7 @@ from typing import TextIO
 import click
 import msgspec
 
+from compose.stack import commands_operations, commands_secrets
 from compose.stack.settings import SettingsError, StackSettings, read_settings
 
 
@@ -152,6 +153,9 @@ def lock(_settings: StackSettings, *, upgrade: bool) -> None:
 @click.option("--ca", type=click.Path(exists=True), envvar="SETUP_CA", help="Certificate authority for https.")
 @click.option("--snapshots", envvar="SETUP_SNAPSHOTS", help="Folder inside Elasticsearch's path.repo.")
 @click.option("--passwords", type=click.Path(exists=True), envvar="SETUP_PASSWORDS", help="Make roles and users, too.")
+@click.option(
+    "--retention-days", type=click.IntRange(1), envvar="SETUP_RETENTION_DAYS", help="Until an index is deleted."
+)
 @click.option("--wait", default=180.0, show_default=True, envvar="SETUP_WAIT", help="Seconds for each service.")
 @_with_settings
 def setup(
@@ -164,6 +168,7 @@ def setup(
     ca: str | None,
     snapshots: str | None,
     passwords: str | None,
+    retention_days: int | None,
     wait: float,
 ) -> None:
     """Give Elasticsearch and Kibana what they need; can be run again at any time."""
@@ -177,6 +182,7 @@ def setup(
         ca=Path(ca) if ca else None,
         snapshots=snapshots,
         passwords=Path(passwords) if passwords else None,
+        retention_days=retention_days,
         wait=wait,
     )
     run(plan, _say)
@@ -205,6 +211,9 @@ def store() -> None:
     """Run the embedded store alone, in the foreground (STORE_HOST, STORE_PORT, STORE_DIR)."""
     os.execv(sys.executable, [sys.executable, "-P", "-m", "compose.store"])  # noqa: S606 - no shell is wanted
 
+
+commands_operations.register(main)
+main.add_command(commands_secrets.secrets)
 
 if __name__ == "__main__":
     main(prog_name="python3 compose")

@@ -47,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ca: file of the certificate authority for https; None for the system's.
         snapshots: folder for the snapshot repository `backup`, inside Elasticsearch's path.repo; None for none.
         passwords: folder with one file per user, named as the user; None to leave users and roles out.
+        retention_days: after how many days the lifecycle deletes an index; None for what the file says.
         wait: seconds that each service has to come up.
     """
 
@@ -57,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ca: Path | None = None
     snapshots: str | None = None
     passwords: Path | None = None
+    retention_days: int | None = None
     wait: float = 180.0
 
 
@@ -75,7 +77,7 @@ def run(plan: Plan, say: Say, *, transport: httpx.BaseTransport | None = None) -
     with httpx.Client(auth=auth, verify=verify, timeout=TIMEOUT_SECONDS, transport=transport) as client:
         elastic = _Service(client, "Elasticsearch", plan.elasticsearch.rstrip("/"), say)
         elastic.wait("/_cluster/health", lambda body: body.get("status") in ("green", "yellow"), plan.wait)
-        changed = _templates(elastic)
+        changed = _templates(elastic, plan.retention_days)
         if plan.snapshots is not None:
             changed += _repository(elastic, plan.snapshots)
         if plan.passwords is not None:
@@ -138,7 +140,7 @@ class _Service:
         return f"{self.name}: {method} {path} answered {answer.status_code}: {_reason(answer)}; {remedy}"
 
 
-def _templates(elastic: _Service) -> int:
+def _templates(elastic: _Service, retention_days: int | None) -> int:
     changed = 0
     # Policies and component templates first: an index template that names a missing one is refused.
     kinds = {
@@ -157,7 +159,10 @@ def _templates(elastic: _Service) -> int:
             name = stem + suffix
             body = json.loads((folder / file).read_text())
             wanted = body["policy"]["_meta"]["version"] if kind == "ilm" else body["version"]
-            if (present := _version(elastic, path, name)) is None or present < wanted:
+            other_age = (
+                kind == "ilm" and retention_days is not None and _retain(elastic, path + name, body, retention_days)
+            )
+            if (present := _version(elastic, path, name)) is None or present < wanted or other_age:
                 elastic.call("PUT", path + name, json=body)
                 words = "installed" if present is None else f"updated from version {present}"
                 elastic.say(f"  {path[1:]}{name}: {words}")
@@ -165,6 +170,16 @@ def _templates(elastic: _Service) -> int:
             else:
                 elastic.say(f"  {path[1:]}{name}: version {present} is there")
     return changed
+
+
+def _retain(elastic: _Service, path: str, body: dict[str, Any], days: int) -> bool:
+    """Write the retention into our policy; return whether the one that is installed deletes at another age."""
+    body["policy"]["phases"]["delete"]["min_age"] = f"{days}d"
+    answer = elastic.call("GET", path, allowed=(404,))
+    if answer.status_code == 404:
+        return False
+    phases = next(iter(_body(answer).values()))["policy"]["phases"]
+    return bool(phases.get("delete", {}).get("min_age", f"{days}d") != f"{days}d")
 
 
 def _version(elastic: _Service, path: str, name: str) -> int | None:
@@ -215,6 +230,10 @@ def _security(elastic: _Service, passwords: Path) -> int:
         answer = _body(elastic.call("PUT", f"/_security/user/{user}", json=body))
         elastic.say(f"  user {user}: {'created' if answer.get('created') else 'written again'}")
         changed += bool(answer.get("created"))
+    if (kibana_system := passwords / "kibana_system").exists():  # built in: it has to be given a password, not made
+        secret = {"password": kibana_system.read_text().rstrip("\n")}
+        elastic.call("POST", "/_security/user/kibana_system/_password", json=secret)
+        elastic.say("  user kibana_system: password set")
     return changed
 
 

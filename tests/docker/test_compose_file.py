@@ -10,8 +10,32 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "compose" / "compose.yaml").read_text(encoding="utf-8")
-STACK: dict[str, Any] = yaml.safe_load(TEXT)
+VARIANTS = ("secure", "cluster", "host")
+
+
+class Loader(yaml.SafeLoader):
+    """Reads compose's own tags, `!reset` and `!override`, as what stands after them."""
+
+
+def _plain(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    return None
+
+
+Loader.add_multi_constructor("!", _plain)
+
+
+def read(name: str) -> tuple[str, dict[str, Any]]:
+    """Return a compose file as text and as what it says."""
+    text = (ROOT / "compose" / name).read_text(encoding="utf-8")
+    return text, yaml.load(text, Loader)  # noqa: S506 - a safe loader that knows two tags more
+
+
+TEXT, STACK = read("compose.yaml")
+OVERLAYS = {name: read(f"compose.{name}.yaml") for name in VARIANTS}
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 OWN = {name: service for name, service in SERVICES.items() if "build" in service}
 EXAMPLE = (ROOT / "compose" / ".env.example").read_text(encoding="utf-8")
@@ -39,16 +63,19 @@ def test_every_port_is_the_guides_and_on_loopback() -> None:
 
 def test_every_image_is_pinned() -> None:
     """Each foreign image has a version, and none is `latest`."""
-    for name, service in SERVICES.items():
-        if name in OWN:
-            continue
-        image = filled(service["image"])
-        assert re.search(r":v?\d+\.\d+\.\d+$", image), f"{name}: {image}"
+    images = [service["image"] for name, service in SERVICES.items() if name not in OWN]
+    for _text, overlay in OVERLAYS.values():
+        images += [service["image"] for service in overlay["services"].values() if "image" in service]
+    for image in map(filled, images):
+        assert image == "ml-pipeline/stack" or re.search(r":v?\d+\.\d+\.\d+(-alpine)?$", image), image
 
 
 def test_the_example_names_what_the_stack_uses() -> None:
     """Each variable of the stack is in .env.example with the same default, and the reverse."""
-    used = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", TEXT))
+    used: dict[str, str] = {}
+    for text in (TEXT, *(text for text, _overlay in OVERLAYS.values())):
+        for variable, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", text):
+            assert used.setdefault(variable, default) == default, f"{variable} has two defaults"
     secret = used.pop("KIBANA_ENCRYPTION_KEY")
     assert len(secret) >= 32, "Kibana asks for 32 characters"
     assert used == DEFAULTS
@@ -98,6 +125,21 @@ def test_an_image_has_its_own_room_and_lock_alone(image: str, rooms: set[str]) -
     assert f"compose/locks/{image}.txt" in text
     assert "--require-hashes" in text
     assert re.search(r"^USER ml$", text, re.MULTILINE)
+
+
+def test_the_secure_variant_publishes_only_what_asks_for_a_login() -> None:
+    """Each port is the proxy's or Elasticsearch's own, on loopback; no password stands in a file of git."""
+    services = OVERLAYS["secure"][1]["services"]
+    for name, service in SERVICES.items():
+        if "ports" in service and name != "elasticsearch":
+            assert services[name]["ports"] == [], name
+    published = {filled(port) for port in services["proxy"]["ports"]}
+    assert published == {f"127.0.0.1:{port}:{port}" for name, port in GUIDE_PORTS.items() if name != "elasticsearch"}
+    for secret in OVERLAYS["secure"][1]["secrets"].values():
+        assert filled(secret["file"]).startswith("./secrets/")
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "compose/secrets/" in ignored
+    assert "**/secrets" in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
 
 
 def test_docker_compose_works_from_the_root_as_well() -> None:

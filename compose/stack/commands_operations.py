@@ -1,0 +1,200 @@
+"""The commands of operating a running stack: check, backup, restore."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compose.stack.settings import SettingsError, StackSettings, read_settings
+
+if TYPE_CHECKING:
+    from compose.stack.backup import Places
+    from compose.stack.remote import Servers
+
+_ADDRESSES = {
+    "app": ("http://127.0.0.1:5000", "the model service"),
+    "shipper": ("http://127.0.0.1:9108", "the log shipper"),
+    "elasticsearch": ("http://127.0.0.1:9200", "Elasticsearch, or the embedded store"),
+    "prometheus": ("http://127.0.0.1:9090", "Prometheus"),
+    "alertmanager": ("http://127.0.0.1:9093", "Alertmanager"),
+    "grafana": ("http://127.0.0.1:3000", "Grafana"),
+    "kibana": ("http://127.0.0.1:5601", "Kibana"),
+}
+_SECRETS = {
+    "password": "password of --user",
+    "proxy_password": "password of --proxy-user",
+    "grafana_token": "token of Grafana's service account",
+    "grafana_password": "password of --grafana-user",
+    "app_key": "key of the model service",
+}
+_FOLDERS = {
+    "models": ("OPS_MODELS", "Folder of the model bundles."),
+    "feedback": ("OPS_FEEDBACK", "Database of the labels."),
+    "prometheus_data": ("OPS_PROMETHEUS_DATA", "Prometheus's data folder."),
+    "repository": ("OPS_REPOSITORY", "The snapshot repository's folder, where Elasticsearch sees it elsewhere."),
+}
+
+
+def _dashed(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def with_servers(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say where the servers are; hand `servers` and `settings` over; errors become one line."""
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        from compose.stack.remote import Addresses, Servers
+        from compose.stack.supervisor import StackError
+
+        try:
+            settings = read_settings()
+            without = _without(settings, given.pop("without"))
+            values: dict[str, Any] = {name: given.pop(name) for name in _ADDRESSES}
+            local = {"app": settings.app_url, "shipper": settings.shipper_url, "elasticsearch": settings.store_url}
+            for name, (default, _what) in _ADDRESSES.items():
+                values[name] = values[name] or local.get(name, default)
+            values |= {name: given.pop(name) or "" for name in ("user", "proxy_user", "grafana_user")}
+            values |= {name: _secret(given.pop(f"{name}_file")) for name in _SECRETS}
+            ca = given.pop("ca")
+            addresses = Addresses(**values, ca=Path(ca) if ca else None, without=without)
+            with Servers(addresses) as servers:
+                command(settings, servers, **given)
+        except (SettingsError, StackError) as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+    for name, (_default, what) in reversed(_ADDRESSES.items()):
+        wrapped = click.option(_dashed(name), envvar=f"OPS_{name.upper()}", help=f"Address of {what}.")(wrapped)
+    for name in ("user", "proxy_user", "grafana_user"):
+        wrapped = click.option(_dashed(name), envvar=f"OPS_{name.upper()}", help="Where a login is asked for.")(wrapped)
+    for name, what in _SECRETS.items():
+        variable = f"OPS_{name.upper()}_FILE"
+        wrapped = click.option(
+            f"{_dashed(name)}-file", envvar=variable, type=click.Path(), help=f"File with the {what}."
+        )(wrapped)
+    wrapped = click.option("--ca", envvar="OPS_CA", type=click.Path(exists=True), help="Authority for https.")(wrapped)
+    return click.option(
+        "--without",
+        envvar="OPS_WITHOUT",
+        multiple=True,
+        type=click.Choice(sorted(_ADDRESSES)),
+        help="A server that this stack does not have; several times.",
+    )(wrapped)
+
+
+def _secret(path: str | None) -> str:
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _without(settings: StackSettings, given: tuple[str, ...]) -> frozenset[str]:
+    """Return what the stack does not have: what was said, and for a local stack what it cannot have."""
+    from compose.stack import state
+
+    if given or state.running_supervisor(settings.run_dir / "state.json") is None:
+        return frozenset(given)
+    return frozenset({"prometheus", "alertmanager", "grafana", "kibana"})
+
+
+def _with_places(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that name folders; hand them over as `places`."""
+
+    @functools.wraps(command)
+    def wrapped(settings: StackSettings, servers: Servers, **given: Any) -> None:
+        from compose.stack.backup import Places
+
+        paths = {name: Path(value) if (value := given.pop(name)) else None for name in _FOLDERS}
+        places = Places(
+            models=paths["models"] or settings.stack_dir / "models",
+            feedback=paths["feedback"] or settings.stack_dir / "app" / "feedback.sqlite",
+            prometheus=paths["prometheus_data"],
+            repository=paths["repository"],
+        )
+        command(servers, places, **given)
+
+    for name, (variable, text) in _FOLDERS.items():
+        wrapped = click.option(_dashed(name), envvar=variable, type=click.Path(), help=text)(wrapped)
+    return wrapped
+
+
+@click.command()
+@with_servers
+@_with_places
+@click.option(
+    "--to", "target", default="backups", show_default=True, envvar="OPS_BACKUPS", help="Folder of all backups."
+)
+@click.option("--keep", type=click.IntRange(1), help="Keep so many backups, remove older ones and their snapshots.")
+def backup(servers: Servers, places: Places, *, target: str, keep: int | None) -> None:
+    """Save dashboards, Elasticsearch, metrics, model and feedback, with a manifest of hashes."""
+    from compose.stack import backup as saving
+
+    saving.backup(servers, places, Path(target), click.echo, now=dt.datetime.now(dt.UTC), keep=keep)
+
+
+@click.command()
+@with_servers
+@_with_places
+@click.argument("name")
+@click.option(
+    "--from", "target", default="backups", show_default=True, envvar="OPS_BACKUPS", help="Folder of all backups."
+)
+def restore(servers: Servers, places: Places, *, name: str, target: str) -> None:
+    """Put the backup NAME (or `newest`) back into an empty stack; writes over nothing."""
+    from compose.stack.backup import backups
+    from compose.stack.restore import restore as put_back
+    from compose.stack.supervisor import StackError
+
+    folder = Path(target) / name
+    if name == "newest":
+        if not (whole := backups(Path(target))):
+            raise StackError(f"there is no backup in {target}")
+        folder = whole[-1]
+    put_back(servers, places, folder, click.echo)
+
+
+@click.command()
+@with_servers
+@click.argument("period", type=click.Choice(["daily", "weekly"]), required=False)
+@click.option("--acceptance", is_flag=True, help="Try every check of the guide once, with requests of its own.")
+@click.option("--retention-days", default=30, show_default=True, envvar="RETENTION_DAYS", type=click.IntRange(1))
+def check(
+    _settings: StackSettings, servers: Servers, *, period: str | None, acceptance: bool, retention_days: int
+) -> None:
+    """Look at what the guide's daily or weekly routine lists; exit code 0 well, 1 warnings, 2 bad."""
+    from rich.console import Console
+
+    from compose.provision.objectives import read_objectives
+    from compose.stack import check as looking
+
+    if acceptance:
+        from compose.stack.acceptance import accept
+
+        sys.exit(accept(servers, click.echo))
+    if period is None:
+        raise click.UsageError("say `daily` or `weekly`, or --acceptance")
+    now = dt.datetime.now(dt.UTC)
+    objectives = read_objectives()
+    if period == "daily":
+        findings = looking.daily(servers, objectives, now)
+    else:
+        findings = looking.weekly(servers, objectives, now, retention_days)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(looking.render(findings, f"{period} check, {now:%Y-%m-%d %H:%M} UTC"))
+    sys.exit(looking.exit_code(findings))
+
+
+def register(main: click.Group) -> None:
+    """Add the commands."""
+    for command in (backup, restore, check):
+        main.add_command(command)

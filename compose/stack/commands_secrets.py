@@ -1,0 +1,89 @@
+"""The commands about secrets: make them once, rotate one, say which certificates end soon."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compose.stack.settings import CHECKOUT
+from compose.stack.supervisor import StackError
+
+FOLDER = CHECKOUT / "compose" / "secrets"
+_folder = click.option(
+    "--folder", default=str(FOLDER), show_default="compose/secrets", envvar="OPS_SECRETS", help="Where they are kept."
+)
+
+
+@click.group()
+def secrets() -> None:
+    """Passwords, keys and certificates of compose.secure.yaml."""
+
+
+@secrets.command("make")
+@_folder
+@click.option("--host", "hosts", multiple=True, help="Another name or address of this machine, for its certificates.")
+@click.option("--alert-webhook", help="Who is told of alerts.")
+@click.option("--watchdog-webhook", help="Who notices that the alerting itself has stopped.")
+def make(*, folder: str, hosts: tuple[str, ...], alert_webhook: str | None, watchdog_webhook: str | None) -> None:
+    """Make every secret that is missing; what is there stays."""
+    from compose.stack import secret_files
+
+    webhooks = {"alert_webhook_url": alert_webhook or "", "watchdog_webhook_url": watchdog_webhook or ""}
+    _run(lambda: secret_files.make(Path(folder), click.echo, now=_now(), hosts=hosts, webhooks=webhooks))
+
+
+@secrets.command("rotate")
+@_folder
+@click.argument("name")
+@click.option("--elasticsearch", default="https://127.0.0.1:9200", show_default=True, envvar="OPS_ELASTICSEARCH")
+def rotate(*, folder: str, name: str, elasticsearch: str) -> None:
+    """Replace the secret NAME (or `certificates`); say what has to be started again."""
+    from compose.stack import secret_files
+    from compose.stack.remote import Addresses, Servers
+
+    room = Path(folder)
+
+    def run() -> None:
+        elastic = room / "elastic"
+        if not elastic.exists():
+            raise StackError(f"{room} holds no secrets; make them first: ml-stack secrets make")
+        addresses = Addresses(
+            elasticsearch=elasticsearch, user="elastic", password=elastic.read_text().strip(), ca=room / "ca.crt"
+        )
+        with Servers(addresses) as servers:
+            services = secret_files.rotate(room, name, click.echo, now=_now(), elastic=servers["elasticsearch"])
+        if services:
+            files = "-f compose/compose.yaml -f compose/compose.secure.yaml"
+            click.echo(f"now: docker compose {files} restart {' '.join(services)}")
+
+    _run(run)
+
+
+@secrets.command("check")
+@_folder
+def check(*, folder: str) -> None:
+    """Name the certificates that end within 30 days; exit code 1 where there are some."""
+    from compose.stack import secret_files
+
+    found = secret_files.expiring(Path(folder), _now())
+    for name, end in found:
+        click.echo(f"{name} ends {end:%Y-%m-%d}: ml-stack secrets rotate certificates")
+    if not found:
+        click.echo("no certificate ends within 30 days")
+    sys.exit(1 if found else 0)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _run(command: Any) -> None:
+    try:
+        command()
+    except StackError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,190 @@
+"""`restore`: puts a backup back into an empty stack, and refuses to write over what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from compose.provision.elasticsearch import PATTERN, REPOSITORY
+from compose.stack.backup import Manifest, Places, Say, read_manifest
+from compose.stack.remote import Servers, wait_until
+from compose.stack.supervisor import StackError
+
+INDEX_SECONDS = 600.0
+
+
+def restore(servers: Servers, places: Places, folder: Path, say: Say) -> list[str]:
+    """Put a backup back.
+
+    Args:
+        servers: the stack it goes into: Elasticsearch, Prometheus and Grafana up, the model service not yet.
+        places: folders that no server hands out.
+        folder: the backup.
+
+    Returns:
+        The parts that were put back.
+
+    Raises:
+        StackError: the backup is not whole, or the stack is not empty; what was put back before stays.
+    """
+    say(f"comparing {folder} with its manifest …")
+    manifest = read_manifest(folder)
+    if {"model", "feedback"} & set(manifest.parts):
+        _refuse_running_app(servers)
+    steps: dict[str, Callable[[], str | None]] = {
+        "model": lambda: _models(places, folder / "model"),
+        "feedback": lambda: _feedback(places, folder / "feedback.sqlite"),
+        "metrics": lambda: _metrics(places, folder / "metrics"),
+        "dashboards": lambda: _dashboards(servers, folder / "dashboards"),
+        "logs": lambda: _logs(servers, places, folder / "logs", manifest),
+    }
+    done: list[str] = []
+    for number, part in enumerate(manifest.parts, 1):
+        say(f"[{number}/{len(manifest.parts)}] {part} …")
+        why = steps[part]()
+        say(f"      left out: {why}" if why else "      put back")
+        if why is None:
+            done.append(part)
+    if "metrics" in done:
+        say("Prometheus shows the restored metrics after its next restart, or within some minutes by itself")
+    say(f"done: {', '.join(done) or 'nothing'}; now start the rest, for example `docker compose up -d`")
+    return done
+
+
+def _refuse_running_app(servers: Servers) -> None:
+    if not servers.has("app"):
+        return
+    app = servers["app"]
+    try:
+        app.client.get(f"{app.url}/health")
+    except httpx.HTTPError:
+        return
+    raise StackError(f"the model service at {app.url} runs: stop it first, its model and labels are replaced")
+
+
+def _copy(source: Path, to: Path) -> None:
+    """Copy a file or a folder; what is new belongs to whoever owns the folder it goes into."""
+    owner = to.parent.stat()
+    if source.is_dir():
+        shutil.copytree(source, to)
+    else:
+        shutil.copy(source, to)
+    if os.geteuid() == 0:
+        for path in [to, *to.rglob("*")]:
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _models(places: Places, source: Path) -> str | None:
+    if places.models is None:
+        return "the folder was not given (--models)"
+    if places.models.exists() and any(places.models.iterdir()):
+        raise StackError(f"{places.models} is not empty: move it away first, a restore writes over nothing")
+    places.models.parent.mkdir(parents=True, exist_ok=True)
+    if places.models.exists():
+        places.models.rmdir()
+    _copy(source, places.models)
+    return None
+
+
+def _feedback(places: Places, source: Path) -> str | None:
+    if places.feedback is None:
+        return "the file was not given (--feedback)"
+    if places.feedback.exists():
+        raise StackError(f"{places.feedback} is there: move it away first, a restore writes over nothing")
+    folder = places.feedback.parent
+    if not folder.exists():
+        owner = folder.parent.stat()
+        folder.mkdir()
+        if os.geteuid() == 0:
+            os.chown(folder, owner.st_uid, owner.st_gid)
+    _copy(source, places.feedback)
+    return None
+
+
+def _metrics(places: Places, source: Path) -> str | None:
+    if places.prometheus is None:
+        return "Prometheus's data folder was not given (--prometheus-data)"
+    for block in sorted(source.iterdir()):
+        if (places.prometheus / block.name).exists():
+            continue  # blocks are immutable and named uniquely: this very one is there
+        # Prometheus must never see half a block: it gets its name last.
+        room = places.prometheus / f"{block.name}.tmp-for-restore"
+        if room.exists():
+            shutil.rmtree(room)
+        _copy(block, room)
+        room.rename(places.prometheus / block.name)
+    return None
+
+
+def _dashboards(servers: Servers, source: Path) -> str | None:
+    if not servers.has("grafana"):
+        return "this stack has no Grafana"
+    grafana = servers["grafana"]
+    for file in sorted(source.glob("*.json")):
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["meta"].get("provisioned"):
+            continue  # comes from the files in compose/provision, and Grafana refuses another source
+        board = {key: value for key, value in kept["dashboard"].items() if key not in ("id", "version")}
+        body = {"dashboard": board, "folderUid": kept["meta"].get("folderUid", ""), "overwrite": False}
+        grafana.json("POST", "/api/dashboards/db", json=body)
+    return None
+
+
+def _logs(servers: Servers, places: Places, source: Path, manifest: Manifest) -> str | None:
+    elastic = servers["elasticsearch"]
+    known = elastic.json("GET", f"/_snapshot/{REPOSITORY}", allowed=(404,))
+    if known is None:
+        raise StackError(
+            f"the snapshot repository {REPOSITORY!r} is not registered; run `ml-stack setup --snapshots FOLDER` first"
+        )
+    present = elastic.json("GET", f"/_cat/indices/{PATTERN}", params={"format": "json"})
+    if clash := sorted({row["index"] for row in present} & manifest.indices.keys()):
+        raise StackError(f"index {clash[0]} is there: delete it, or take an empty Elasticsearch")
+    location = Path(known[REPOSITORY]["settings"]["location"])
+    folder = places.repository or location
+    if not folder.is_dir():
+        return f"the repository's folder {folder} is not mounted here (--repository)"
+    path = f"/_snapshot/{REPOSITORY}/{manifest.snapshot}"
+    if elastic.json("GET", path, allowed=(404,)) is None:
+        if elastic.json("GET", f"/_snapshot/{REPOSITORY}/_all")["snapshots"]:
+            raise StackError(
+                f"{folder} holds other snapshots, and not {manifest.snapshot}: restore into a stack whose repository is"
+                " empty, or register this backup's folder `logs` as another repository"
+            )
+        # Elasticsearch remembers what a repository held: it is registered anew once the files lie there.
+        body = {key: known[REPOSITORY][key] for key in ("type", "settings")}
+        elastic.json("DELETE", f"/_snapshot/{REPOSITORY}")
+        for entry in sorted(source.iterdir()):
+            if (folder / entry.name).exists():
+                _remove(folder / entry.name)
+            _copy(entry, folder / entry.name)
+        elastic.json("PUT", f"/_snapshot/{REPOSITORY}", json=body)
+    if not manifest.indices:
+        return None
+    wanted_indices = ",".join(sorted(manifest.indices))
+    elastic.json("POST", f"{path}/_restore", json={"indices": wanted_indices, "include_global_state": False})
+
+    def counted() -> bool:
+        rows = elastic.json("GET", f"/_cat/indices/{PATTERN}", params={"format": "json", "expand_wildcards": "all"})
+        found = {row["index"]: row["docs.count"] for row in rows if row["health"] in ("green", "yellow")}
+        return all(int(found.get(index) or -1) >= 0 for index in manifest.indices)
+
+    wait_until(counted, "every restored index is there", INDEX_SECONDS)
+    elastic.json("POST", f"/{PATTERN}/_refresh")
+    for index, wanted in manifest.indices.items():
+        count = elastic.json("GET", f"/{index}/_count")["count"]
+        if count < wanted:
+            raise StackError(f"index {index} has {count} documents after the restore, the manifest says {wanted}")
+    return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,185 @@
+"""`secrets`: passwords, keys and certificates of compose.secure.yaml, in files that git ignores; made, and rotated.
+
+Docker mounts each file as it is, and the users in the containers differ: so the folder alone is closed (0700), and a
+file in it can be read by whoever it is mounted for. What is never mounted (the authority's key) is 0600.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from compose.stack import certificates
+from compose.stack.remote import Server
+from compose.stack.supervisor import StackError
+
+Say = Callable[[str], None]
+FOLDER_MODE, MOUNTED, PRIVATE = 0o700, 0o444, 0o600
+# Secret → who has to be started again when it changes.
+ELASTIC_USERS = {
+    "elastic": ("elasticsearch", "accounts", "setup"),
+    "kibana_system": ("kibana",),
+    "ml_shipper": ("shipper",),
+    "ml_reader": (),
+    "ml_exporter": ("elasticsearch-exporter",),
+}
+OTHERS = {
+    "grafana_admin": ("grafana",),
+    "proxy_password": ("proxy",),
+    "kibana_encryption_key": ("kibana",),
+}
+CERTIFICATES = {"elasticsearch": ("elasticsearch", "shipper"), "proxy": ("proxy",)}
+PROXY_USER = "ml"
+HOSTS = {
+    "elasticsearch": ("elasticsearch", "elasticsearch-2", "elasticsearch-3", "localhost", "127.0.0.1", "::1"),
+    "proxy": ("localhost", "proxy", "127.0.0.1", "::1"),
+}
+RENEW_DAYS = 30
+
+
+def make(
+    folder: Path, say: Say, *, now: dt.datetime, hosts: Sequence[str] = (), webhooks: dict[str, str] | None = None
+) -> int:
+    """Make every secret that is missing; leave what is there.
+
+    Args:
+        folder: where they are kept; made if absent, closed to others.
+        now: beginning of new certificates.
+        hosts: more names or addresses under which this machine is reached.
+        webhooks: file name → address for Alertmanager's receivers; written again where given.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        StackError: the folder cannot be written or is open to others and cannot be closed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(FOLDER_MODE)
+        written = _certificates(folder, say, now, hosts)
+        for name in (*ELASTIC_USERS, *OTHERS):
+            if not (folder / name).exists():
+                _write(folder / name, new_password())
+                say(f"  {name}: made")
+                written += 1
+        written += _htpasswd(folder)
+        for name in ("alert_webhook_url", "watchdog_webhook_url"):
+            address = (webhooks or {}).get(name)
+            # Without an address the alerts go nowhere: port 9 of the container itself, which nobody listens on.
+            if address or not (folder / name).exists():
+                _write(folder / name, address or "http://127.0.0.1:9/nowhere")
+                written += 1
+    except OSError as error:
+        raise StackError(f"{folder}: {error.strerror} ({error.filename}); give another folder with --folder") from None
+    say(f"done: {written} files written in {folder}; keep a copy of them where only you can read it")
+    return written
+
+
+def rotate(folder: Path, name: str, say: Say, *, now: dt.datetime, elastic: Server | None) -> tuple[str, ...]:
+    """Replace one secret by a new one.
+
+    Args:
+        folder: where the secrets are.
+        name: a user of Elasticsearch, one of the other passwords, or `certificates`.
+        now: beginning of new certificates.
+        elastic: Elasticsearch, logged in as `elastic`; needed for its users, whose password is changed there first.
+
+    Returns:
+        The services that have to be started again.
+
+    Raises:
+        StackError: the secret is not known, or Elasticsearch did not take it; the file is then as before.
+    """
+    if name == "certificates":
+        for kind in CERTIFICATES:
+            (folder / f"{kind}.crt").unlink(missing_ok=True)
+        _certificates(folder, say, now, ())
+        return tuple(service for services in CERTIFICATES.values() for service in services)
+    if name not in ELASTIC_USERS | OTHERS:
+        known = ", ".join(sorted([*ELASTIC_USERS, *OTHERS, "certificates"]))
+        raise StackError(f"{name} is no secret of this stack; known: {known}")
+    password = new_password()
+    if name in ELASTIC_USERS:
+        if elastic is None:
+            raise StackError(f"{name} is a user of Elasticsearch: its address is needed to change the password there")
+        # Written beside the old one first: a crash between the two steps loses neither.
+        _write(folder / f"{name}.new", password)
+        elastic.json("POST", f"/_security/user/{name}/_password", json={"password": password})
+        (folder / f"{name}.new").replace(folder / name)
+    else:
+        _write(folder / name, password)
+        if name == "proxy_password":
+            (folder / "proxy.htpasswd").unlink(missing_ok=True)
+            _htpasswd(folder)
+    services = (ELASTIC_USERS | OTHERS)[name]
+    say(f"{name}: replaced")
+    return services
+
+
+def new_password() -> str:
+    """Return 32 characters with 192 bits of chance, none of which a shell or a URL has to escape."""
+    return secrets.token_urlsafe(24)
+
+
+def htpasswd_line(user: str, password: str, salt: bytes) -> str:
+    """Return nginx's line for basic authentication, in RFC 2307's {SSHA}: every build of nginx reads it.
+
+    A fast hash is enough here only because the password has 192 bits of chance; do not use it for chosen ones.
+    """
+    digest = hashlib.sha1(password.encode() + salt, usedforsecurity=False).digest()
+    return f"{user}:{{SSHA}}{base64.b64encode(digest + salt).decode()}"
+
+
+def expiring(folder: Path, now: dt.datetime) -> list[tuple[str, dt.datetime]]:
+    """Return the certificates in `folder` that end within 30 days, and when."""
+    found = [(path.name, certificates.expires(path.read_bytes())) for path in sorted(folder.glob("*.crt"))]
+    return [(name, end) for name, end in found if end < now + dt.timedelta(days=RENEW_DAYS)]
+
+
+def _htpasswd(folder: Path) -> int:
+    file = folder / "proxy.htpasswd"
+    if file.exists():
+        return 0
+    password = (folder / "proxy_password").read_text(encoding="utf-8").strip()
+    _write(file, htpasswd_line(PROXY_USER, password, secrets.token_bytes(8)))
+    return 1
+
+
+def _certificates(folder: Path, say: Say, now: dt.datetime, hosts: Sequence[str]) -> int:
+    written = 0
+    if not (folder / "ca.crt").exists():
+        pair = certificates.authority(now)
+        _write(folder / "ca.key", pair.key.decode(), PRIVATE)
+        _write(folder / "ca.crt", pair.certificate.decode())
+        say("  ca: certificate authority made; its key never leaves this folder")
+        written += 2
+    signer: certificates.Pair | None = None
+    for kind, names in HOSTS.items():
+        if (folder / f"{kind}.crt").exists():
+            continue
+        signer = signer or certificates.Pair((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
+        pair = certificates.server(signer, [*names, *hosts], now)
+        _write(folder / f"{kind}.key", pair.key.decode())
+        _write(folder / f"{kind}.crt", pair.certificate.decode())
+        say(f"  {kind}: certificate for {', '.join([*names, *hosts])} made")
+        written += 2
+    return written
+
+
+def _write(path: Path, text: str, mode: int = MOUNTED) -> None:
+    """Write a file whole or not at all, never readable by others on the way (the folder is closed)."""
+    fresh = path.with_name(f".{path.name}.tmp")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.chmod(mode)
+    fresh.replace(path)

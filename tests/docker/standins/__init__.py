@@ -1,0 +1,1 @@
+"""Stand-ins for the vendors' images, made from Debian's packages and the vendor's own Elasticsearch."""

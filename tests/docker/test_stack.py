@@ -1,0 +1,263 @@
+"""The real compose.yaml on a real daemon: built, started, used, killed, filled up, stopped and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+from tests.docker.daemon import Daemon
+from tests.docker.project import HERE, Project, wait_for
+
+EXAMPLE = {
+    "age": 30, "job": "admin", "marital": "single", "education": "secondary", "housing": "yes", "loan": "no",
+    "duration": 200, "campaign": 2,
+}  # fmt: skip
+LASTING = ("app", "shipper", "elasticsearch", "prometheus", "alertmanager", "elasticsearch-exporter")
+OWN = ("app", "shipper")
+WORDS = {
+    "app": "app serve", "shipper": "shipper run", "elasticsearch": "org.elasticsearch.server",
+    "prometheus": "/bin/prometheus", "alertmanager": "/bin/alertmanager",
+    "elasticsearch-exporter": "/bin/elasticsearch_exporter",
+}  # fmt: skip
+
+# The first test builds what the cache lacks; the machine may be busy.
+pytestmark = pytest.mark.timeout(1500)
+
+
+@pytest.fixture(scope="module")
+def stack(docker: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The stack up and healthy; its images are built first."""
+    project = Project(docker, tmp_path_factory.mktemp("stack"), ["compose.yaml", HERE / "left-out.yaml"])
+    try:
+        project.compose("build", "-q", timeout=900)
+        project.compose("up", "-d", "--wait", "--wait-timeout", "240", timeout=400)
+        yield project
+    finally:
+        project.end()
+
+
+class Clients:
+    """Requests that go on until the block ends; knows the id of each one that was answered 200."""
+
+    def __init__(self, stack: Project) -> None:
+        self._url, self._stopping = stack.url("app", "/predict"), threading.Event()
+        self.answered: set[str] = set()
+        self.unanswered = 0
+        self._thread = threading.Thread(target=self._send)
+
+    def _send(self) -> None:
+        with httpx.Client(timeout=5) as client:
+            while not self._stopping.wait(0.03):
+                try:
+                    answer = client.post(self._url, json=EXAMPLE)
+                except httpx.HTTPError:
+                    self.unanswered += 1
+                    continue
+                if answer.status_code == 200:
+                    self.answered.add(answer.json()["request_id"])
+                else:
+                    self.unanswered += 1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+
+def found(stack: Project, wanted: set[str]) -> list[str]:
+    """Return the request id of each document that carries one of the wanted ids, as often as it is there."""
+    url = stack.url("elasticsearch", "/ml-pipeline-*/_search")
+    names: list[str] = []
+    ids = sorted(wanted)
+    for start in range(0, len(ids), 500):
+        some = {"terms": {"request_id": ids[start : start + 500]}}
+        body = {"query": some, "size": 5000, "_source": ["request_id"]}
+        hits = httpx.post(url, json=body, timeout=60).json()["hits"]["hits"]
+        names += [hit["_source"]["request_id"] for hit in hits]
+    return names
+
+
+def each_once(stack: Project, wanted: set[str]) -> None:
+    """Wait until each request is a document, and check that none is there twice."""
+    assert wanted
+    wait_for(lambda: set(found(stack, wanted)) == wanted, f"{len(wanted)} requests are documents")
+    names = found(stack, wanted)
+    assert len(names) == len(set(names)), "a line was indexed twice"
+
+
+def test_everything_is_up_and_healthy(stack: Project) -> None:
+    """One command brings every service up; the one-off set-up ended well and left the snapshot repository."""
+    for service in LASTING:
+        assert stack.healthy(service), stack.logs(service)
+    for service in ("setup", "rights"):
+        assert stack.inspect(service)["State"]["ExitCode"] == 0, stack.logs(service)
+    repository = httpx.get(stack.url("elasticsearch", "/_snapshot/backup")).json()
+    assert repository["backup"]["type"] == "fs"
+
+
+def test_a_prediction_becomes_one_document(stack: Project) -> None:
+    """The guide's request is answered, and is found by the guide's search within seconds, once."""
+    answer = httpx.post(stack.url("app", "/predict"), json=EXAMPLE)
+    assert answer.status_code == 200, answer.text
+    each_once(stack, {answer.json()["request_id"]})
+
+
+def test_only_loopback_is_listened_on(stack: Project) -> None:
+    """Each published port is bound to 127.0.0.1 and nothing else."""
+    published = 0
+    for service in LASTING:
+        for bindings in (stack.inspect(service)["NetworkSettings"]["Ports"] or {}).values():
+            for binding in bindings or []:
+                published += 1
+                assert binding["HostIp"] == "127.0.0.1", f"{service}: {binding}"
+    assert published == 5
+
+
+@pytest.mark.parametrize("service", OWN)
+def test_our_processes_have_no_rights_beyond_their_work(stack: Project, service: str) -> None:
+    """As seen by the kernel: not root, no capability, no new privileges, nothing to write but the volumes."""
+    status = Path(f"/proc/{stack.process(service, WORDS[service])}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert fields["Uid"].split()[0] == "10001"
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(fields[kind], 16) == 0, kind
+    assert fields["NoNewPrivs"] == "1"
+    probe = "import pathlib; pathlib.Path('/srv/probe').write_text('x')"
+    refused = stack.compose("exec", "-T", service, "python", "-c", probe, check=False)
+    assert "Read-only file system" in refused.stderr
+
+
+def test_each_volume_belongs_to_who_writes_it(stack: Project) -> None:
+    """Logs and model to our user, snapshots to Elasticsearch's; the app's image has no shipper and the reverse."""
+    look = "import os; print(*[os.stat(p).st_uid for p in ('/var/log/ml-pipeline', '/var/lib/ml-pipeline')])"
+    assert stack.compose("exec", "-T", "app", "python", "-c", look).stdout.split() == ["10001", "10001"]
+    shown = stack.compose("exec", "-T", "elasticsearch", "stat", "-c", "%u", "/usr/share/elasticsearch/snapshots")
+    assert shown.stdout.strip() == "1000"
+    assert stack.compose("exec", "-T", "app", "ls", "/srv").stdout.split() == ["app"]
+    assert stack.compose("exec", "-T", "shipper", "ls", "/srv").stdout.split() == ["index_templates", "shipper"]
+
+
+def test_prometheus_scrapes_every_part(stack: Project) -> None:
+    """Each target but the left-out Grafana is up, and the rules are loaded."""
+
+    def up() -> bool:
+        targets = httpx.get(stack.url("prometheus", "/api/v1/targets")).json()["data"]["activeTargets"]
+        states = {target["labels"]["job"]: target["health"] for target in targets}
+        return states.pop("grafana") == "down" and set(states.values()) == {"up"} and len(states) == 5
+
+    wait_for(up, "every target is up")
+    groups = httpx.get(stack.url("prometheus", "/api/v1/rules")).json()["data"]["groups"]
+    assert sum(len(group["rules"]) for group in groups) > 20
+
+
+@pytest.mark.parametrize("service", LASTING)
+def test_a_killed_process_is_started_again_and_nothing_is_lost_or_doubled(stack: Project, service: str) -> None:
+    """SIGKILL under traffic: Docker starts it again by itself; every answered request is one document."""
+    before = stack.inspect(service)["RestartCount"]
+    with Clients(stack) as clients:
+        wait_for(lambda: len(clients.answered) > 20, "traffic flows")
+        # The container's first process is the init: with what it runs gone, the container ends.
+        os.kill(stack.process(service, WORDS[service]), signal.SIGKILL)
+        wait_for(lambda: stack.inspect(service)["RestartCount"] > before, f"{service} was started again")
+        wait_for(lambda: stack.healthy(service), f"{service} is healthy again")
+        seen = len(clients.answered)
+        wait_for(lambda: len(clients.answered) > seen + 20, "traffic flows again")
+    if service != "app":
+        assert clients.unanswered == 0, "only the app's own end may cost an answer"
+    each_once(stack, clients.answered)
+
+
+def test_elasticsearch_down_for_a_while_costs_nothing(stack: Project) -> None:
+    """Predictions go on, the shipper says that it waits, and all lines arrive once when Elasticsearch is back."""
+    with Clients(stack) as clients:
+        wait_for(lambda: len(clients.answered) > 20, "traffic flows")
+        stack.compose("stop", "elasticsearch")
+        down = len(clients.answered)
+        wait_for(lambda: len(clients.answered) > down + 200, "predictions are served without Elasticsearch")
+        told = wait_for(
+            lambda: httpx.get(stack.url("shipper", "/status")).json().get("last_error"), "the shipper says why it waits"
+        )
+        assert stack.healthy("shipper"), "an outage of Elasticsearch is no reason to restart the shipper"
+        stack.compose("start", "elasticsearch")
+        wait_for(lambda: stack.healthy("elasticsearch"), "Elasticsearch is healthy again")
+    assert told
+    assert clients.unanswered == 0
+    each_once(stack, clients.answered)
+
+
+def test_the_guides_commands_work_as_printed(stack: Project) -> None:
+    """`docker compose ps`, `restart prometheus` and `stats` do what the guide uses them for."""
+    listed = stack.compose("ps", "--format", "json").stdout
+    running = {json.loads(line)["Service"] for line in listed.splitlines()}
+    assert set(LASTING) <= running
+    stack.compose("restart", "prometheus")
+    wait_for(lambda: stack.healthy("prometheus"), "Prometheus is healthy again")
+    table = stack.compose("stats", "--no-stream").stdout
+    assert all(f"-{service}-1" in table for service in LASTING)
+
+
+def test_down_and_up_keeps_everything(stack: Project) -> None:
+    """Documents, model and metrics are there after `down` and `up`; the same model answers."""
+    before = stack.documents()
+    model = httpx.get(stack.url("app", "/status")).json()["model"]["version"]
+    stack.compose("down", timeout=200)
+    stack.compose("up", "-d", "--wait", "--wait-timeout", "240", timeout=400)
+    assert stack.documents() >= before > 0
+    assert httpx.get(stack.url("app", "/status")).json()["model"]["version"] == model
+    kept = httpx.get(stack.url("prometheus", "/api/v1/query"), params={"query": "max_over_time(up[1h:15s])"}).json()
+    assert kept["data"]["result"]
+
+
+def test_down_keeps_the_volumes_and_down_with_v_removes_them(docker: Daemon, tmp_path: Path) -> None:
+    """`down` leaves the data, `down -v` leaves nothing."""
+    project = Project(docker, tmp_path, ["compose.yaml", HERE / "left-out.yaml"], COMPOSE_PROJECT_NAME="short")
+
+    def left(kind: str) -> list[str]:
+        return docker.docker(kind, "ls", "-q", "--filter", "label=com.docker.compose.project=short").stdout.split()
+
+    try:
+        project.compose("up", "-d", "--wait", "alertmanager")
+        project.compose("down")
+        assert left("volume")
+        assert not left("network")
+    finally:
+        project.end()
+    assert not left("volume")
+
+
+def test_a_full_log_volume_fails_no_prediction(docker: Daemon, tmp_path: Path) -> None:
+    """With no room left for a line, requests are answered, and the lines that could not be written are counted."""
+    files: list[str | Path] = ["compose.yaml", HERE / "left-out.yaml", HERE / "small-logs.yaml"]
+    project = Project(docker, tmp_path, files, COMPOSE_PROJECT_NAME="full")
+
+    def metric(name: str) -> float:
+        text = httpx.get(project.url("app", "/metrics")).text
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+    try:
+        project.compose("build", "-q", "app", timeout=900)
+        project.compose("up", "-d", "--wait", "--wait-timeout", "120", "app", timeout=300)
+        fill = "open('/var/log/ml-pipeline/somebody-elses', 'wb').write(b'x' * 4_000_000)"
+        assert "No space left" in project.compose("exec", "-T", "app", "python", "-c", fill, check=False).stderr
+        assert metric("ml_log_dropped_total") == 0
+        with httpx.Client() as client:
+            answers = [client.post(project.url("app", "/predict"), json=EXAMPLE) for _ in range(60)]
+        assert {answer.status_code for answer in answers} == {200}
+        assert metric("ml_log_dropped_total") > 0
+        project.compose("exec", "-T", "app", "rm", "/var/log/ml-pipeline/somebody-elses")
+        dropped = metric("ml_log_dropped_total")
+        assert httpx.post(project.url("app", "/predict"), json=EXAMPLE).status_code == 200
+        assert metric("ml_log_dropped_total") == dropped, "with room again, lines are written again"
+    finally:
+        project.end()
