@@ -5,7 +5,9 @@ FROM ${PYTHON_IMAGE} AS build
 COPY compose/locks/shipper.txt /tmp/shipper.txt
 RUN python -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --no-compile --require-hashes -r /tmp/shipper.txt \
- && /opt/venv/bin/pip uninstall --yes pip setuptools 2>/dev/null || true
+ && /opt/venv/bin/pip uninstall --yes --quiet setuptools pip \
+ # What libraries carry to test themselves is never imported here.
+ && find /opt/venv -type d -name tests -prune -exec rm -rf {} +
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 ml && useradd --uid 10001 --gid ml --no-create-home --shell /usr/sbin/nologin ml \

@@ -2,16 +2,20 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-COPY compose/locks/runtime.txt /tmp/runtime.txt
+COPY compose/locks/stack.txt /tmp/stack.txt
 RUN python -m venv /opt/venv \
- && /opt/venv/bin/pip install --no-cache-dir --no-compile --require-hashes -r /tmp/runtime.txt \
- && /opt/venv/bin/pip uninstall --yes pip setuptools 2>/dev/null || true
+ && /opt/venv/bin/pip install --no-cache-dir --no-compile --require-hashes -r /tmp/stack.txt \
+ && /opt/venv/bin/pip uninstall --yes --quiet setuptools pip \
+ # What libraries carry to test themselves is never imported here.
+ && find /opt/venv -type d -name tests -prune -exec rm -rf {} +
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 ml && useradd --uid 10001 --gid ml --no-create-home --shell /usr/sbin/nologin ml
 COPY --from=build /opt/venv /opt/venv
 COPY index_templates /srv/index_templates
-COPY compose /srv/compose
+COPY compose/__init__.py /srv/compose/
+COPY compose/provision /srv/compose/provision
+COPY compose/stack /srv/compose/stack
 WORKDIR /srv
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/srv PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER ml
