@@ -17,7 +17,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: what people call it; also the stem of its output file.
-        module: the dotted name that `python -m` runs.
+        module: the dotted name that `python -m` runs; empty where `program` is given.
+        program: path of a program that is not ours, run instead of a module.
         arguments: its command line.
         environment: variables added to the caller's own; the caller's win.
         port: TCP port on 127.0.0.1 that it listens on.
@@ -26,10 +27,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         health: path that answers 200 when it is ready.
         status: path that answers JSON about itself.
         stop_seconds: how long a stop may take before it is killed.
+        optional: the stack goes on without it where it does not start.
     """
 
     name: str
-    module: str
+    module: str = ""
+    program: str = ""
     arguments: tuple[str, ...]
     environment: dict[str, str]
     port: int
@@ -38,9 +41,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     health: str
     status: str
     stop_seconds: float
+    optional: bool = False
 
     def command(self) -> list[str]:
         """Return the argument list that starts it."""
+        if self.program:
+            return [self.program, *self.arguments]
         # -P: the caller's working directory must not shadow our packages.
         return [sys.executable, "-P", "-m", self.module, *self.arguments]
 
@@ -104,6 +110,7 @@ def services(settings: StackSettings) -> tuple[Service, ...]:
                 "CONSOLE_STORE_URL": settings.store_url,
                 "CONSOLE_APP_URL": settings.app_url,
                 "CONSOLE_SHIPPER_URL": settings.shipper_url,
+                "CONSOLE_PROMETHEUS_URL": settings.prometheus_url,
                 "CONSOLE_DEAD_LETTERS": str(root / "shipper"),
             },
             port=settings.console_port,
@@ -129,8 +136,10 @@ def app_environment(settings: StackSettings) -> dict[str, str]:
 
 def stop_order(running: tuple[Service, ...]) -> tuple[Service, ...]:
     """Return the services in the order in which they stop: what writes before what reads."""
-    order = ("console", "app", "shipper", "store")
-    return tuple(sorted(running, key=lambda service: order.index(service.name)))
+    order = ("app", "shipper", "store")
+    # What only looks on (console, Prometheus, Alertmanager) goes first: nobody is told of a stop that was asked for.
+    places = {name: place for place, name in enumerate(order)}
+    return tuple(sorted(running, key=lambda service: places.get(service.name, -1)))
 
 
 def output_file(settings: StackSettings, service: Service) -> Path:

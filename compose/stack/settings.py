@@ -6,11 +6,27 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+WebAddress = Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")]
+
+# field -> variable; every other name that begins with STACK_ is a mistake
+VARIABLES = {
+    "stack_dir": "STACK_DIR",
+    "app_port": "APP_PORT",
+    "store_port": "STORE_PORT",
+    "shipper_port": "SHIPPER_PORT",
+    "console_port": "CONSOLE_PORT",
+    "prometheus_port": "PROMETHEUS_PORT",
+    "alertmanager_port": "ALERTMANAGER_PORT",
+    "prometheus_retention": "PROMETHEUS_RETENTION",
+    "monitoring": "STACK_MONITORING",
+    "alert_webhook_url": "ALERT_WEBHOOK_URL",
+    "watchdog_webhook_url": "WATCHDOG_WEBHOOK_URL",
+}
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -26,6 +42,11 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
         stack_dir: folder of logs, state, model, store and process output (STACK_DIR).
         app_port, store_port, shipper_port, console_port: TCP ports on 127.0.0.1 (APP_PORT, STORE_PORT, SHIPPER_PORT,
             CONSOLE_PORT).
+        prometheus_port, alertmanager_port: the same of both programs, where they are installed.
+        prometheus_retention: how long Prometheus keeps its series, for example `15d` (PROMETHEUS_RETENTION).
+        monitoring: `auto` runs Prometheus and Alertmanager where they are installed, `off` never (STACK_MONITORING).
+        alert_webhook_url: who is told of alerts; empty for nobody (ALERT_WEBHOOK_URL).
+        watchdog_webhook_url: who notices that alerting itself stopped; empty for nobody (WATCHDOG_WEBHOOK_URL).
     """
 
     stack_dir: Path
@@ -33,6 +54,12 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
     store_port: Port = 9200
     shipper_port: Port = 9108
     console_port: Port = 5601
+    prometheus_port: Port = 9090
+    alertmanager_port: Port = 9093
+    prometheus_retention: Annotated[str, msgspec.Meta(pattern=r"^([0-9]+(ms|s|m|h|d|w|y))+$")] = "15d"
+    monitoring: Literal["auto", "off"] = "auto"
+    alert_webhook_url: WebAddress = ""
+    watchdog_webhook_url: WebAddress = ""
 
     @property
     def run_dir(self) -> Path:
@@ -43,6 +70,21 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
     def log_dir(self) -> Path:
         """The log volume: the app writes here, the shipper reads."""
         return self.stack_dir / "logs"
+
+    @property
+    def monitoring_dir(self) -> Path:
+        """Folder of Prometheus's and Alertmanager's configuration and data."""
+        return self.stack_dir / "monitoring"
+
+    @property
+    def prometheus_url(self) -> str:
+        """Base address of Prometheus, whether it runs or not."""
+        return f"http://127.0.0.1:{self.prometheus_port}"
+
+    @property
+    def alertmanager_url(self) -> str:
+        """Base address of Alertmanager, whether it runs or not."""
+        return f"http://127.0.0.1:{self.alertmanager_port}"
 
     @property
     def app_url(self) -> str:
@@ -77,30 +119,41 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> StackSettings:
     Raises:
         SettingsError: a value does not fit, or a STACK_* variable is not known.
     """
-    known = {"STACK_DIR", "APP_PORT", "STORE_PORT", "SHIPPER_PORT", "CONSOLE_PORT"}
+    known = set(VARIABLES.values())
     for name in environment:
         if name.startswith("STACK_") and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
             raise SettingsError(f"{name} is not a setting{hint}")
     values: dict[str, str] = {"stack_dir": str(default_stack_dir())}
-    for name in known & environment.keys():
+    for field, name in VARIABLES.items():
         # Kubernetes puts SHIPPER_PORT=tcp://10.0.0.1:9108 there for a service named "shipper": not ours.
-        if environment[name] and not environment[name].startswith("tcp://"):
-            values[name.lower()] = environment[name]
-    ports: dict[str, str] = {}
-    names = ("app_port", "store_port", "shipper_port", "console_port")
-    for name in names:
-        default = StackSettings.__struct_defaults__[names.index(name)]
-        port = values.get(name, str(default))
-        if port in ports:
-            raise SettingsError(f"{name.upper()} and {ports[port].upper()} are both {port}: each part needs its own")
-        ports[port] = name
+        if (text := environment.get(name)) and not text.startswith("tcp://"):
+            values[field] = text
     try:
         settings = msgspec.convert(values, StackSettings, strict=False, dec_hook=lambda kind, text: kind(text))
-    except msgspec.ValidationError as error:  # only a port can fail: any text is a path
-        name = str(error).rpartition("$.")[2].rstrip("`")
-        raise SettingsError(
-            f"{name.upper()}={values.get(name)!r} is not a port: a whole number from 1 to 65535 is wanted"
-        ) from None
+    except msgspec.ValidationError as error:
+        message, _, field = str(error).partition(" - at `$.")
+        raise SettingsError(_sentence(field.rstrip("`"), values, message)) from None
+    ports: dict[int, str] = {}
+    for field in (field for field in VARIABLES if field.endswith("_port")):
+        port = getattr(settings, field)
+        if port in ports:
+            raise SettingsError(f"{VARIABLES[field]} and {ports[port]} are both {port}: each part needs its own")
+        ports[port] = VARIABLES[field]
     return msgspec.structs.replace(settings, stack_dir=settings.stack_dir.expanduser().absolute())
+
+
+def _sentence(field: str, values: dict[str, str], message: str) -> str:
+    """Return what is wrong with a value and what it may be."""
+    wanted = {
+        "prometheus_retention": "a duration: numbers with ms, s, m, h, d, w or y, such as 15d, is wanted",
+        "monitoring": "auto or off: auto runs Prometheus and Alertmanager where they are installed",
+        "alert_webhook_url": "an address: http:// or https:// is wanted",
+        "watchdog_webhook_url": "an address: http:// or https:// is wanted",
+    }
+    if field.endswith("_port"):
+        wanted[field] = "a port: a whole number from 1 to 65535 is wanted"
+    # An address of a webhook may hold a password: it is not repeated.
+    value = "" if field.endswith("_url") else f"={values[field]!r}"
+    return f"{VARIABLES[field]}{value} is not {wanted.get(field, message)}"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compose.stack import health, state
+from compose.stack.monitoring import installed
 from compose.stack.services import Service, services
 from compose.stack.settings import StackSettings
 
@@ -45,7 +46,10 @@ def collect(settings: StackSettings, now: float | None = None) -> list[PartStatu
     """Ask every part of the stack how it is; `now` in seconds since the epoch."""
     known = state.read(settings.run_dir / "state.json")
     moment = time.time() if now is None else now
-    return [_part(service, known, moment) for service in services(settings)]
+    started = known.services.keys() if known else ()
+    # A part that was left out at the start is no fault.
+    watching = [service for service in installed(settings) if service.name in started]
+    return [_part(service, known, moment) for service in (*services(settings), *watching)]
 
 
 def _part(service: Service, known: state.StackState | None, now: float) -> PartStatus:
@@ -84,6 +88,11 @@ def detail(name: str, told: dict[str, Any]) -> str:
         return f"model {model.get('type')} {model.get('version')}, {lines}"
     if name == "console":
         return f"figures from {(told.get('metrics') or {}).get('source', 'nowhere')}"
+    if name == "prometheus":
+        head = (told.get("data") or {}).get("headStats") or {}
+        return f"{head.get('numSeries', 0):,} series"
+    if name == "alertmanager":
+        return f"version {(told.get('versionInfo') or {}).get('version', '?')}"
     return (
         f"{told.get('acknowledged', 0):,} acknowledged, {told.get('dead_letters', 0):,} dead letters, "
         f"{told.get('retries', 0):,} retries"

@@ -112,15 +112,29 @@ class Supervisor:
             StackError: one died or did not become healthy; all that ran has been stopped.
         """
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
-        for part in self.parts.values():
+        for part in tuple(self.parts.values()):
             if part.output.exists():  # the run before stays readable for one start more
                 part.output.replace(part.output.with_suffix(".previous.log"))
             part.start()
             self._write_state()
-            self._wait_until_healthy(part)
+            try:
+                self._wait_until_healthy(part)
+            except StackError as error:
+                if not part.service.optional:
+                    raise
+                self._leave_out(part, error)
             if self.stopping:
                 return
         self.phase = "running"
+        self._write_state()
+
+    def _leave_out(self, part: Supervised, error: StackError) -> None:
+        """Go on without a part that the stack does not need."""
+        self.say(f"  {part.service.name} is left out: {error}")
+        if part.process is not None and part.process.poll() is None:
+            part.process.kill()
+            part.process.wait()
+        del self.parts[part.service.name]
         self._write_state()
 
     def _wait_until_healthy(self, part: Supervised) -> None:
@@ -131,7 +145,7 @@ class Supervisor:
                 raise StackError(f"{service.name} ended at once ({ended}):\n{part.last_lines()}")
             if health.is_healthy(service):
                 seconds = time.monotonic() - part.started
-                self.say(f"  {service.name:8} ready after {seconds:4.1f} s   {service.url}")
+                self.say(f"  {service.name:12} ready after {seconds:4.1f} s   {service.url}")
                 return
             if time.monotonic() - part.started > HEALTH_SECONDS:
                 raise StackError(
@@ -184,14 +198,14 @@ class Supervisor:
                     part.process.kill()
                     part.process.wait()
                     self.say(
-                        f"  {service.name:8} killed after {waited:.1f} s; what it had not done it will do next time"
+                        f"  {service.name:12} killed after {waited:.1f} s; what it had not done it will do next time"
                     )
                     break
                 time.sleep(POLL_SECONDS)
             else:
                 words = part.exit_words()
                 ending = "stopped" if words == "exit code 0" else f"stopped with {words}, see {part.output}"
-                self.say(f"  {service.name:8} {ending}")
+                self.say(f"  {service.name:12} {ending}")
         self.state_file.unlink(missing_ok=True)
 
     def _write_state(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import psutil
 
 from compose.stack import ports, state
+from compose.stack.monitoring import absence, installed, monitoring_services, write_configuration
 from compose.stack.sampler import sampling
 from compose.stack.services import Service, app_environment, services, stop_order
 from compose.stack.settings import StackSettings
@@ -33,6 +34,7 @@ def up(settings: StackSettings, say: Say) -> None:
         end_orphans(settings, say)
         parts = services(settings)
         check_ports(parts)
+        parts += monitoring_parts(settings, say)
         supervisor = Supervisor(settings, parts, say)
         with supervisor.signals():
             train_if_missing(settings)
@@ -40,7 +42,7 @@ def up(settings: StackSettings, say: Say) -> None:
                 if not supervisor.stopping:
                     supervisor.start()
                 if not supervisor.stopping:
-                    say(greeting(settings, time.monotonic() - started))
+                    say(greeting(settings, time.monotonic() - started, frozenset(supervisor.parts)))
                     with sampling(settings):
                         supervisor.watch()
             finally:
@@ -73,8 +75,10 @@ def _only_one(settings: StackSettings) -> Iterator[None]:
 def end_orphans(settings: StackSettings, say: Say) -> None:
     """Stop processes of this stack whose supervisor was killed."""
     path = settings.run_dir / "state.json"
-    order = {service.name: service.stop_seconds for service in stop_order(services(settings))}
-    for name, process in sorted(state.orphans(path), key=lambda found: list(order).index(found[0])):
+    every = (*services(settings), *monitoring_services(settings, prometheus_program="-", alertmanager_program="-"))
+    order = {service.name: service.stop_seconds for service in stop_order(every)}
+    known = [found for found in state.orphans(path) if found[0] in order]
+    for name, process in sorted(known, key=lambda found: list(order).index(found[0])):
         say(f"{name} (pid {process.pid}) still runs although its supervisor is gone: stopping it first")
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -98,6 +102,22 @@ def check_ports(parts: tuple[Service, ...]) -> None:
         raise StackError("\n       ".join(taken))
 
 
+def monitoring_parts(settings: StackSettings, say: Say) -> tuple[Service, ...]:
+    """Return Prometheus and Alertmanager, configured, as far as they can run; say in one line each why one cannot."""
+    found = installed(settings)
+    if (sentence := absence(settings, found)) is not None:
+        say(f"  {sentence}")
+    able = []
+    for part in found:
+        if ports.is_free(part.port):
+            able.append(part)
+        else:
+            reason = ports.complaint(part.port, part.port_setting, ports.owner(part.port))
+            say(f"  {part.name} of this stack is left out: {reason}")
+    write_configuration(settings, tuple(able))
+    return tuple(able)
+
+
 def train_if_missing(settings: StackSettings) -> None:
     """Make the default model on first use; its progress goes to the terminal."""
     done = subprocess.run(
@@ -109,15 +129,18 @@ def train_if_missing(settings: StackSettings) -> None:
         raise StackError(f"the model could not be trained (exit code {done.returncode}); its own words are above")
 
 
-def greeting(settings: StackSettings, seconds: float) -> str:
-    """Return what a person wants to know once everything runs."""
+def greeting(settings: StackSettings, seconds: float, running: frozenset[str] = frozenset()) -> str:
+    """Return what a person wants to know once everything runs; `running` are the names of the parts."""
     app, store, shipper = settings.app_url, settings.store_url, settings.shipper_url
+    metrics = f"\n  Prometheus    {settings.prometheus_url}      alerts {settings.prometheus_url}/alerts"
+    alerts = f"\n  Alertmanager  {settings.alertmanager_url}      `python3 compose alert test` tries it"
+    watching = (metrics if "prometheus" in running else "") + (alerts if "alertmanager" in running else "")
     return f"""
 Everything runs after {seconds:.1f} s; it is kept in {settings.stack_dir}
 
   predictions   POST {app}/predict      state {app}/status      metrics {app}/metrics
   logs          {store}/ml-pipeline-*/_search?pretty      indices {store}/_cat/indices?v
-  shipper       {shipper}/status      metrics {shipper}/metrics
+  shipper       {shipper}/status      metrics {shipper}/metrics{watching}
 
   look at it    {settings.console_url}
 

@@ -78,6 +78,7 @@ class RunningStack:
             "STORE_PORT": str(store),
             "SHIPPER_PORT": str(shipper),
             "CONSOLE_PORT": str(console),
+            "STACK_MONITORING": "off",
             **extra,
         }
         self.output = folder.parent / f"{folder.name}-up.txt"

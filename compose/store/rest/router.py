@@ -11,7 +11,7 @@ import duckdb
 
 from compose.store.engine import Engine
 from compose.store.errors import StoreError
-from compose.store.rest import cluster, documents, indices, searches, snapshots, templates
+from compose.store.rest import cluster, documents, indices, metrics, searches, snapshots, templates
 from compose.store.rest.request import Reply, Request
 from compose.store.rest.shape import shaped
 
@@ -23,6 +23,7 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/_cluster/health", cluster.health),
     ("GET", "/_cluster/health/{index}", cluster.health),
     ("GET", "/_embedded/status", cluster.status),
+    ("GET", "/_embedded/metrics", metrics.metrics),
     ("GET", "/_cat/indices", cluster.cat_indices),
     ("GET", "/_cat/indices/{index}", cluster.cat_indices),
     ("GET", "/_cat/health", cluster.cat_health),
