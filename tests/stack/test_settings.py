@@ -49,8 +49,8 @@ def test_a_kubernetes_service_link_is_not_a_port() -> None:
 def test_what_writes_stops_before_what_reads() -> None:
     """The app stops first, then the shipper, which empties the files, then the store."""
     parts = services(read_settings({}))
-    assert [part.name for part in parts] == ["store", "app", "shipper"]
-    assert [part.name for part in stop_order(parts)] == ["app", "shipper", "store"]
+    assert [part.name for part in parts] == ["store", "app", "shipper", "console"]
+    assert [part.name for part in stop_order(parts)] == ["console", "app", "shipper", "store"]
 
 
 def test_the_callers_variables_win_over_ours() -> None:
