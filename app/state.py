@@ -277,6 +277,7 @@ class ServiceState:
                 "scores_live": is_live,
                 "labels": count,
                 "estimated": self.estimated()[0],
+                "holdout": manifest.scores,
                 "drifted": [each.feature for each in self.drifts() if each.drifted],
             }
         file = self.log.file

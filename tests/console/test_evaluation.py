@@ -16,6 +16,7 @@ import pytest
 from compose.console.alerting import phases
 from compose.console.definitions import needs_prometheus, tree, written_out
 from compose.console.promql import PromqlError, parse
+from compose.console.samples import Floats
 from compose.provision.alerts import Alert, alerts
 from compose.provision.panels import Panel, dashboards
 from tests.console.recorded import case_samples, evaluate, recorded_samples
@@ -121,7 +122,7 @@ def test_an_alerts_condition_holds_when_it_does_in_prometheus(key: str, promethe
 
 def firing(alert: Alert, series: dict[str, str], minute: int) -> int:
     """Return how many alerts fire at a minute, evaluated once a minute as promtool does in the tests of the rules."""
-    times = 60.0 * np.arange(minute + 1)
+    times: Floats = np.arange(minute + 1, dtype=np.float64) * 60
     curves = evaluate(case_samples(series), tree(alert.expr), times, left_open=left_open())
     return sum(state.phase == "firing" for state in phases(alert, curves, times))
 

@@ -98,7 +98,9 @@ def errors_table(answer: dict[str, Any], zone: Zone) -> Component:
     rows = []
     for bucket in answer["aggregations"]["request"]["buckets"]:
         newest = {
-            column.key: _last(bucket, column.key) for column in ERROR_ANALYSIS.columns if column.operation == "last_value"
+            column.key: _last(bucket, column.key)
+            for column in ERROR_ANALYSIS.columns
+            if column.operation == "last_value"
         }
         at = bucket["time"]["value"] / 1000
         rows.append(
@@ -121,9 +123,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
     def answer(visualisation: Visualisation, search: str) -> tuple[dict[str, Any], TimeRange, int]:
         spread = parse_range(parameters(search), time.time())
         width = bar_width(spread.span)
-        body = search_body(
-            visualisation, gte=rfc3339(spread.start), lte=rfc3339(spread.end), interval=f"{width}s"
-        )
+        body = search_body(visualisation, gte=rfc3339(spread.start), lte=rfc3339(spread.end), interval=f"{width}s")
         return asked.store.search(INDEX_PATTERN, body), spread, width
 
     @app.callback(
@@ -189,5 +189,3 @@ def callbacks(app: Dash, asked: Parts) -> None:
         zone = viewer_zone()
         empty = "" if hits else parts.notice("No ERROR line in this time range.")
         return [line(hit, zone) for hit in hits], empty
-
-
