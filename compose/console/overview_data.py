@@ -11,15 +11,13 @@ import numpy as np
 
 from compose.console import alerting
 from compose.console.history import History, NeedsPrometheusError, PrometheusHistory, SampleHistory
+from compose.console.own_panels import PANELS
 from compose.console.services import Services
 from compose.console.store import AwayError, Store
 from compose.console.timerange import parse_moment
 from compose.console.verdict import Facts
-from compose.provision.panels import Panel, dashboards
 from compose.provision.visualisations import INDEX_PATTERN
 
-PANELS: dict[str, Panel] = {panel.key: panel for board in dashboards() for panel in board.panels()}
-GUIDE = tuple(panel for panel in PANELS.values() if panel.guide)
 # The panels' own queries where there is one; the volume over five minutes, since one minute jumps.
 FIGURES = {
     "accuracy": PANELS["model-accuracy"].queries[0].expr,

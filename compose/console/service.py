@@ -10,7 +10,7 @@ from dash import Dash, Input, Output
 from compose.console import api, security, shell
 from compose.console.history import History
 from compose.console.overview_data import Parts
-from compose.console.pages import logs, overview
+from compose.console.pages import dashboard, logs, model, overview, panels, pipeline, tryit
 from compose.console.parts import notice
 from compose.console.services import Services
 from compose.console.settings import ConsoleSettings
@@ -50,10 +50,19 @@ def create_console(settings: ConsoleSettings, aims: Objectives | None = None) ->
     shell.callbacks(app)
     objectives = aims or read_objectives()
     overview.callbacks(app, parts, objectives)
+    panels.callbacks(app, parts)
     logs.callbacks(app, parts)
+    dashboard.callbacks(app, parts)
+    model.callbacks(app, parts, objectives)
+    pipeline.callbacks(app, parts, settings.dead_letters)
+    tryit.callbacks(app, parts)
     frames = {
         "/": overview.layout,
         "/logs": logs.layout,
+        "/dashboard": dashboard.layout,
+        "/model": model.layout,
+        "/pipeline": pipeline.layout,
+        "/try": lambda: tryit.layout(parts.services),
     }
 
     @app.callback(Output("page", "children"), Input("url", "pathname"))

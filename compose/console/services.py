@@ -78,6 +78,21 @@ class Services:
             raise AwayError(f"the model service at {self.settings.app_url} is away ({_brief(error)})") from None
         return answer.status_code, _object(answer)
 
+    def request_schema(self) -> dict[str, Any]:
+        """Return the JSON schema of one prediction request, from the service's OpenAPI document.
+
+        Raises:
+            AwayError: the model service does not answer, or describes no such request.
+        """
+        url = f"{self.settings.app_url}/openapi.json"
+        try:
+            schema = _object(self._client.get(url))["components"]["schemas"]["Instance"]
+        except httpx.HTTPError as error:
+            raise AwayError(f"the model service at {self.settings.app_url} is away ({_brief(error)})") from None
+        except (KeyError, TypeError):
+            raise AwayError(f"{url} describes no prediction request") from None
+        return dict(schema)
+
     def _service(self, name: str, url: str) -> ServiceState:
         try:
             ready = self._client.get(f"{url}/ready")

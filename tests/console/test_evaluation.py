@@ -13,12 +13,13 @@ import httpx
 import numpy as np
 import pytest
 
+from compose.console import own_panels
 from compose.console.alerting import phases
 from compose.console.definitions import needs_prometheus, tree, written_out
 from compose.console.promql import PromqlError, parse
 from compose.console.samples import Floats
 from compose.provision.alerts import Alert, alerts
-from compose.provision.panels import Panel, dashboards
+from compose.provision.panels import Panel
 from tests.console.recorded import case_samples, evaluate, recorded_samples
 from tests.optional import need
 from tests.provision.alert_cases import CASES, Case
@@ -28,7 +29,7 @@ from tests.provision.test_alerts import promtool
 from tests.provision.test_recorded_run import plain
 from tests.stack.running import free_ports
 
-PANELS = [panel for board in dashboards() for panel in board.panels()]
+PANELS = list(own_panels.PANELS.values())
 ALERTS = {alert.key: alert for alert in alerts()}
 ONLY_PROMETHEUS_PANELS = {"alerts-firing", "prometheus-series", "notifications"}
 ONLY_PROMETHEUS_ALERTS = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from dash import ALL, ClientsideFunction, Dash, Input, Output, Patch, State, ctx, dcc, html, no_update
 
-from compose.console import figures, parts
+from compose.console import figures, parts, units
 from compose.console.address import parameters, written
 from compose.console.log_search import (
     LEVELS,
@@ -30,6 +31,12 @@ from compose.provision.visualisations import INDEX_PATTERN
 TAIL_MILLISECONDS = 2000
 TAIL_LINES = 200
 LEVEL_MOOD = {"ERROR": "bad", "CRITICAL": "bad", "WARNING": "attention"}
+FIGURES: dict[str, Callable[[float], str]] = {
+    "prediction": lambda value: f"→ {value:.0f}",
+    "confidence": lambda value: f"{100 * value:.1f} %",
+    "duration": units.seconds_text,
+    "status": lambda value: f"{value:.0f}",
+}
 EXAMPLES = ("level:ERROR", "duration:>=0.5", "message:refused", "NOT error:*", 'endpoint:"/predict" AND status:422')
 
 
@@ -129,18 +136,18 @@ def layout() -> Component:
     )
 
 
-def line(hit: dict[str, Any], zone: Zone) -> Component:
+def line(hit: dict[str, Any], zone: Zone, *, is_open: bool = False) -> Component:
     """Return one line: a summary that opens to its JSON. Everything from the log is text, never markup."""
     source = hit["_source"]
     level = str(source.get("level", ""))
     at = parse_moment(str(source["@timestamp"]), 0.0) if "@timestamp" in source else None
-    extra = [f"{name} {source[name]}" for name in ("prediction", "confidence", "duration", "status") if name in source]
+    extra = figures_text(source)
     summary = html.Summary(
         [
             parts.moment(at, zone, millis=True) if at is not None else html.Span("no time"),
             html.Span(level or "–", className=f"level {level.lower()}"),
             html.Span(
-                [html.Span(str(source.get("message", ""))), html.Span("  ".join(extra), className="hint")],
+                [html.Span(str(source.get("message", ""))), html.Span(extra, className="hint")],
                 className="message",
             ),
             html.Span(str(source.get("error", "")), className="error"),
@@ -155,7 +162,19 @@ def line(hit: dict[str, Any], zone: Zone) -> Component:
         query = 'request_id:"{}"'.format(str(source["request_id"]).replace("\\", "\\\\").replace('"', '\\"'))
         around = written({"q": query, "from": "now-7d"})
         actions.append(dcc.Link("All lines of this request", href="/logs" + around, className="more"))
-    return html.Li(html.Details([summary, html.Div(actions, className="log-json")]), key=hit["_id"])
+    return html.Li(html.Details([summary, html.Div(actions, className="log-json")], open=is_open), key=hit["_id"])
+
+
+def figures_text(source: dict[str, Any]) -> str:
+    """Return a line's figures in short: `→ 0, 97 %, 0.4 ms, 200`; what is not a number stays as it is."""
+    found = []
+    for name, form in FIGURES.items():
+        value = source.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(form(float(value)))
+        elif value is not None:
+            found.append(f"{name} {value}")
+    return ", ".join(found)
 
 
 def histogram(answer: dict[str, Any], asked: Asked, zone: Zone) -> dict[str, Any]:

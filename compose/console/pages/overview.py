@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, dcc, html
+from dash import Dash, Input, Output, dcc, html
 
-from compose.console import panel_data, parts, units, verdict
+from compose.console import parts, units, verdict
 from compose.console.alerting import State as AlertState
 from compose.console.alerting import covered
-from compose.console.log_search import query_string
-from compose.console.overview_data import GUIDE, PANELS, Parts, gather
+from compose.console.overview_data import Parts, gather
+from compose.console.own_panels import GUIDE
+from compose.console.pages.panels import panel_card
 from compose.console.parts import Component
 from compose.console.services import ServiceState
 from compose.console.shell import viewer_zone
-from compose.console.timerange import RangeError, TimeRange, Zone, parse_range
+from compose.console.timerange import Zone
 from compose.provision.objectives import Objectives
-from compose.provision.panels import Panel
 
 PAGE_LINK = {"model": "/model", "service": "/dashboard", "pipeline": "/pipeline"}
 HEALTH_MOOD = {"ready": ("good", "✓"), "not ready": ("attention", "!"), "away": ("bad", "✕")}
@@ -35,61 +35,6 @@ def layout() -> Component:
         ],
         className="overview",
     )
-
-
-def panel_card(panel: Panel) -> Component:
-    """Return the box of one panel; a callback fills value, chart and notice."""
-    height = 110 if panel.kind == "stat" else 190
-    unit = units.scale_text(panel)
-    link = None
-    if panel.logs is not None:
-        link = dcc.Link(
-            "log lines", href="/logs?q=" + query_string(panel.logs), id={"type": "panel-logs", "key": panel.key},
-            className="more",
-        )  # fmt: skip
-    value = html.P("", id={"type": "panel-value", "key": panel.key}, className="panel-value")
-    return parts.card(
-        panel.title,
-        html.P([panel.description], className="panel-note"),
-        value,
-        html.P("Loading …", id={"type": "panel-notice", "key": panel.key}, className="notice quiet"),
-        parts.chart(
-            panel.key,
-            f"{panel.title}: chart over the time range" + (f", {unit}" if unit else ""),
-            height=height,
-            kind="panel",
-        ),
-        more=link,
-        name=f"panel {panel.kind}",
-    )
-
-
-def panel_outputs(
-    found: dict[str, panel_data.Drawn], keys: list[str]
-) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    """Return what fills the boxes of panels: figures, values, their classes, notices."""
-    figures = [found[key].figure or parts.empty_figure() for key in keys]
-    values, classes, notices = [], [], []
-    for key in keys:
-        panel, drawn = PANELS[key], found[key]
-        stat = panel.kind == "stat"
-        shown = drawn.value if drawn.figure is not None and panel.kind != "piechart" else ""
-        unit = units.scale_text(panel)
-        extra = f" {unit}" if shown and not stat and unit == "per minute" else ""
-        shown = shown.removesuffix(" /s") if extra else shown
-        values.append(html.Span([html.Strong(shown), extra]) if shown else "")
-        classes.append(f"panel-value {'stat' if stat else 'small'} {drawn.colour}")
-        notices.append(drawn.notice)
-    return figures, values, classes, notices
-
-
-def link_panels(figures: list[Any], keys: list[str], spread: TimeRange) -> None:
-    """Leave in each chart which log lines lie behind a point, for the click that leads there."""
-    for key, figure in zip(keys, figures, strict=True):
-        logs = PANELS[key].logs
-        if logs is not None and figure["data"]:
-            around = max(60.0, spread.span / 60)
-            figure["layout"]["meta"] = {"logs": query_string(logs), "around": around}
 
 
 def verdict_card(aspects: tuple[verdict.Aspect, ...], source: str, now: float, zone: Zone) -> Component:
@@ -251,29 +196,3 @@ def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
             [kpi_tile(kpi) for kpi in verdict.kpis(facts, aims)],
             below,
         )
-
-    @app.callback(
-        Output({"type": "panel", "key": ALL}, "figure"),
-        Output({"type": "panel-value", "key": ALL}, "children"),
-        Output({"type": "panel-value", "key": ALL}, "className"),
-        Output({"type": "panel-notice", "key": ALL}, "children"),
-        Input("url", "search"),
-        Input("tick", "n_intervals"),
-        Input("refresh", "n_clicks"),
-        State({"type": "panel-value", "key": ALL}, "id"),
-    )
-    def draw(search: str, _ticks: int, _clicks: int, ids: list[dict[str, str]]) -> tuple[list[Any], ...]:
-        from compose.console.address import parameters
-
-        keys = [each["key"] for each in ids]
-        zone = viewer_zone()
-        try:
-            spread = parse_range(parameters(search), time.time())
-        except RangeError as error:
-            found = {key: panel_data.Drawn(notice=f"Time range: {error}.") for key in keys}
-            return panel_outputs(found, keys)
-        source = asked.history.source()
-        found = {key: panel_data.drawn(PANELS[key], source, spread, zone) for key in keys}
-        shown = panel_outputs(found, keys)
-        link_panels(shown[0], keys, spread)
-        return shown
