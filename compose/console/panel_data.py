@@ -19,7 +19,7 @@ from compose.console.timerange import TimeRange, Zone
 from compose.provision.panels import Panel, Query
 
 POINTS = 180
-STALE_HOURS = 12
+MOST = 6  # series in one chart
 
 
 class Drawn(msgspec.Struct, kw_only=True):
@@ -29,12 +29,14 @@ class Drawn(msgspec.Struct, kw_only=True):
         figure: Plotly's, None where there is nothing to draw.
         value: the newest value in words, for a stat.
         colour: of that value, by the panel's thresholds.
-        notice: why there is nothing, in words; empty otherwise.
+        name: of the series whose value that is, where there are several.
+        notice: why there is nothing or not everything, in words; empty otherwise.
     """
 
     figure: dict[str, Any] | None = None
     value: str = ""
     colour: str = "plain"
+    name: str = ""
     notice: str = ""
 
 
@@ -75,10 +77,15 @@ def drawn(panel: Panel, source: PrometheusHistory | SampleHistory, spread: TimeR
 
 
 def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRange, zone: Zone) -> Drawn:
-    newest = _newest(named[0][2])
+    name, newest = headline(named)
     result = Drawn(
-        value=units.value_text(newest, panel.unit, panel.decimals), colour=units.colour(newest, panel.thresholds)
+        value=units.value_text(newest, panel.unit, panel.decimals),
+        colour=units.colour(newest, panel.thresholds),
+        name=name,
     )
+    if len(named) > MOST:
+        result.notice = f"The {MOST} largest of {len(named)} series are drawn."
+        named = sorted(named, key=lambda each: -_newest(each[2]))[:MOST]
     if panel.kind == "piechart":
         result.figure = figures.donut([(name, _newest(curve)) for name, _, curve in named], zone)
         return result
@@ -100,6 +107,20 @@ def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRang
         axis["rangemode"] = "tozero"
     result.figure = figure
     return result
+
+
+def headline(named: list[tuple[str, Floats, Curve]]) -> tuple[str, float]:
+    """Return name and newest value of the series that a panel's head tells: /predict's, else the largest.
+
+    The name is empty where there is only one series.
+    """
+    if len(named) == 1:
+        return "", _newest(named[0][2])
+    for name, _, curve in named:
+        if name == "/predict":
+            return name, _newest(curve)
+    values = [(name, _newest(curve)) for name, _, curve in named]
+    return max(values, key=lambda each: -math.inf if math.isnan(each[1]) else each[1])
 
 
 def _as_stat(figure: dict[str, Any], axis: dict[str, Any], drawn_lines: list[figures.Line], colour: str) -> None:

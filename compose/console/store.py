@@ -60,7 +60,7 @@ class Store:
         Raises:
             AwayError: as for `search`.
         """
-        return self._ask("GET", path, None, {})
+        return self._ask("GET", path, None, None)
 
     def _object(self, method: str, path: str, body: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
         answer = self._ask(method, path, body, parameters)
@@ -68,7 +68,7 @@ class Store:
             raise AwayError(f"the store at {self.url} answered something that is no object")
         return answer
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None, parameters: dict[str, str]) -> Any:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None, parameters: dict[str, str] | None) -> Any:
         content = None if body is None else msgspec.json.encode(body)
         try:
             answer = self._client.request(method, path, content=content, params=parameters)
@@ -83,7 +83,7 @@ class Store:
         try:
             return msgspec.json.decode(answer.content)
         except msgspec.DecodeError:
-            raise AwayError(f"the store at {self.url} answered no JSON; is a proxy in between?") from None
+            raise AwayError(f"the store at {self.url} answered no JSON (is a proxy in between?)") from None
 
 
 def _brief(error: Exception) -> str:

@@ -58,7 +58,7 @@ def panel_outputs(
         unit = units.scale_text(panel)
         extra = f" {unit}" if shown and not stat and unit == "per minute" else ""
         shown = shown.removesuffix(" /s") if extra else shown
-        values.append(html.Span([html.Strong(shown), extra]) if shown else "")
+        values.append(html.Span([html.Strong(shown), extra, f" {drawn.name}" if drawn.name else ""]) if shown else "")
         classes.append(f"panel-value {'stat' if stat else 'small'} {drawn.colour}")
         notices.append(drawn.notice)
     return figures, values, classes, notices

@@ -166,7 +166,7 @@ def indices_card(store: Store, now: float) -> Component:
         rows = store.get(f"/_cat/indices/{INDICES}?format=json&bytes=b&s=index:desc")
         managed = store.get(f"/{INDICES}/_ilm/explain")["indices"]
     except AwayError as error:
-        return parts.card("Indices", parts.notice(f"Not known: {error}.", "attention"))
+        return parts.card("Indices", parts.notice(f"Not known: {error}", "attention"))
     shown: list[list[Component]] = []
     for row in rows:
         policy = managed.get(row["index"], {})

@@ -33,7 +33,7 @@ def layout(services: Services) -> Component:
     try:
         schema = services.request_schema()
     except AwayError as error:
-        form: Component = parts.notice(f"The form is made from the service's own description: {error}.", "bad")
+        form: Component = parts.notice(f"The form is made from the service's own description: {error}", "bad")
     else:
         form = html.Div(
             [
@@ -127,7 +127,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         try:
             status, body = asked.services.predict(fields, request_id)
         except AwayError as error:
-            return parts.notice(f"{error}.", "bad"), None, parts.notice("Nothing was sent."), True
+            return parts.notice(f"{error}", "bad"), None, parts.notice("Nothing was sent."), True
         answer = answer_view(status, body, time.perf_counter() - began)
         sent = {"id": body.get("request_id", request_id), "at": at}
         return answer, sent, parts.notice("Waiting for the line …"), False
