@@ -63,6 +63,9 @@ def main() -> int:
     """Run pytest from the checkout's root; return its exit code."""
     selection, required = pytest_arguments(sys.argv[1:])
     os.chdir(ROOT)
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # as `ml-app train` does: spinning threads starve a busy machine
     plugins: list[object] = []
     if required:
         os.environ["ML_TESTS_REQUIRE_ALL"] = "1"
