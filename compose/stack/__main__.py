@@ -156,6 +156,10 @@ def lock(_settings: StackSettings, *, upgrade: bool) -> None:
 @click.option(
     "--retention-days", type=click.IntRange(1), envvar="SETUP_RETENTION_DAYS", help="Until an index is deleted."
 )
+@click.option("--grafana", envvar="SETUP_GRAFANA", help="For example http://127.0.0.1:3000; makes a token for backups.")
+@click.option("--grafana-user", default="admin", show_default=True, envvar="SETUP_GRAFANA_USER")
+@click.option("--grafana-password-file", type=click.Path(), envvar="SETUP_GRAFANA_PASSWORD_FILE")
+@click.option("--grafana-token", type=click.Path(), envvar="SETUP_GRAFANA_TOKEN", help="File that keeps the token.")
 @click.option("--wait", default=180.0, show_default=True, envvar="SETUP_WAIT", help="Seconds for each service.")
 @_with_settings
 def setup(
@@ -169,6 +173,10 @@ def setup(
     snapshots: str | None,
     passwords: str | None,
     retention_days: int | None,
+    grafana: str | None,
+    grafana_user: str,
+    grafana_password_file: str | None,
+    grafana_token: str | None,
     wait: float,
 ) -> None:
     """Give Elasticsearch and Kibana what they need; can be run again at any time."""
@@ -183,6 +191,15 @@ def setup(
         snapshots=snapshots,
         passwords=Path(passwords) if passwords else None,
         retention_days=retention_days,
+        grafana=grafana,
+        grafana_user=grafana_user,
+        # The first login's password is a setting of the Docker stack without secrets, not a file.
+        grafana_password=(
+            Path(grafana_password_file).read_text().strip()
+            if grafana_password_file
+            else os.environ.get("SETUP_GRAFANA_PASSWORD", "")
+        ),
+        grafana_token=Path(grafana_token) if grafana_token else None,
         wait=wait,
     )
     run(plan, _say)

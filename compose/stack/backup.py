@@ -148,7 +148,7 @@ def read_manifest(folder: Path) -> Manifest:
     except msgspec.DecodeError as error:
         raise StackError(f"{folder / MANIFEST} is damaged: {error}") from None
     wanted = {file.path: file for file in manifest.files}
-    found = {str(path.relative_to(folder)): path for path in _files(folder) if path.name != MANIFEST}
+    found = {str(path.relative_to(folder)): path for path in _files(folder) if path != folder / MANIFEST}
     if strange := sorted(wanted.keys() ^ found.keys()):
         raise StackError(f"{folder} is not what its manifest says: {strange[0]} is missing or was added")
     for name in sorted(wanted):

@@ -19,6 +19,8 @@ import msgspec
 from compose.provision import elasticsearch as security
 from compose.provision import kibana
 from compose.provision.visualisations import ERROR_BURST
+from compose.stack.grafana_account import ensure_token
+from compose.stack.remote import Server
 from compose.stack.supervisor import StackError
 
 Say = Callable[[str], None]
@@ -47,6 +49,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ca: file of the certificate authority for https; None for the system's.
         snapshots: folder for the snapshot repository `backup`, inside Elasticsearch's path.repo; None for none.
         passwords: folder with one file per user, named as the user; None to leave users and roles out.
+        grafana, grafana_user, grafana_password: base address and an administrator; None to leave Grafana out.
+        grafana_token: file that keeps the token for backups.
         retention_days: after how many days the lifecycle deletes an index; None for what the file says.
         wait: seconds that each service has to come up.
     """
@@ -58,6 +62,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ca: Path | None = None
     snapshots: str | None = None
     passwords: Path | None = None
+    grafana: str | None = None
+    grafana_user: str = "admin"
+    grafana_password: str = ""
+    grafana_token: Path | None = None
     retention_days: int | None = None
     wait: float = 180.0
 
@@ -86,8 +94,18 @@ def run(plan: Plan, say: Say, *, transport: httpx.BaseTransport | None = None) -
             board = _Service(client, "Kibana", plan.kibana.rstrip("/"), say, {"kbn-xsrf": "true"})
             board.wait("/api/status", _kibana_ready, plan.wait)
             changed += _kibana(board)
+    if plan.grafana is not None and plan.grafana_token is not None:
+        changed += _grafana(plan, plan.grafana, plan.grafana_token, say)
     say(f"done: {changed} changed" if changed else "done: everything was as it should be")
     return changed
+
+
+def _grafana(plan: Plan, url: str, file: Path, say: Say) -> bool:
+    login = httpx.BasicAuth(plan.grafana_user, plan.grafana_password)
+    with httpx.Client(timeout=TIMEOUT_SECONDS) as anybody, httpx.Client(auth=login, timeout=TIMEOUT_SECONDS) as client:
+        waiting = _Service(anybody, "Grafana", url.rstrip("/"), say)
+        waiting.wait("/api/health", lambda body: body.get("database") == "ok", plan.wait)
+        return ensure_token(Server(client, "Grafana", url), file, say, now=f"{time.time():.0f}")
 
 
 def _kibana_ready(body: dict[str, Any]) -> bool:

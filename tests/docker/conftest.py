@@ -12,7 +12,7 @@ from tests.docker import daemon as daemons
 from tests.docker import images
 from tests.docker.daemon import Daemon, DaemonError
 from tests.docker.plugins import BuildError, compose_plugin
-from tests.docker.project import defaults
+from tests.docker.project import HERE, Project, defaults
 from tests.optional import lacking, need
 
 
@@ -49,3 +49,15 @@ def docker(plugin: Path) -> Iterator[Daemon]:
     except DaemonError as error:
         lacking("a Docker daemon", f"it did not start or could not build: {error}")
         raise
+
+
+@pytest.fixture(scope="session")
+def stack(docker: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The real compose.yaml, without Kibana and Grafana, up and healthy; its images are built first."""
+    project = Project(docker, tmp_path_factory.mktemp("stack"), ["compose.yaml", HERE / "left-out.yaml"])
+    try:
+        project.compose("build", "-q", timeout=900)
+        project.compose("up", "-d", "--wait", "--wait-timeout", "600", timeout=700)
+        yield project
+    finally:
+        project.end()

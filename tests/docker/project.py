@@ -69,7 +69,8 @@ class Project:
     def __init__(self, daemon: Daemon, folder: Path, files: Sequence[str | Path], **settings: str) -> None:
         self.daemon = daemon
         ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
-        self.settings = defaults() | ports | {"ELASTICSEARCH_HEAP": "512m"} | settings
+        own = {"ELASTICSEARCH_HEAP": "512m", "BACKUP_DIR": str(folder / "backups")}
+        self.settings = defaults() | ports | own | settings
         self._file = folder / "settings.env"
         self._file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
         self._options = [part for file in files for part in ("-f", str(COMPOSE / file))]

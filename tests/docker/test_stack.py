@@ -5,21 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import httpx
 import pytest
 
+from tests.docker.clients import EXAMPLE, Clients, each_once
 from tests.docker.daemon import Daemon
 from tests.docker.project import HERE, Project, wait_for
 
-EXAMPLE = {
-    "age": 30, "job": "admin", "marital": "single", "education": "secondary", "housing": "yes", "loan": "no",
-    "duration": 200, "campaign": 2,
-}  # fmt: skip
 LASTING = ("app", "shipper", "elasticsearch", "prometheus", "alertmanager", "elasticsearch-exporter")
 OWN = ("app", "shipper")
 WORDS = {
@@ -30,70 +24,6 @@ WORDS = {
 
 # The first test builds what the cache lacks; the machine may be busy.
 pytestmark = pytest.mark.timeout(1500)
-
-
-@pytest.fixture(scope="module")
-def stack(docker: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The stack up and healthy; its images are built first."""
-    project = Project(docker, tmp_path_factory.mktemp("stack"), ["compose.yaml", HERE / "left-out.yaml"])
-    try:
-        project.compose("build", "-q", timeout=900)
-        project.compose("up", "-d", "--wait", "--wait-timeout", "240", timeout=400)
-        yield project
-    finally:
-        project.end()
-
-
-class Clients:
-    """Requests that go on until the block ends; knows the id of each one that was answered 200."""
-
-    def __init__(self, stack: Project) -> None:
-        self._url, self._stopping = stack.url("app", "/predict"), threading.Event()
-        self.answered: set[str] = set()
-        self.unanswered = 0
-        self._thread = threading.Thread(target=self._send)
-
-    def _send(self) -> None:
-        with httpx.Client(timeout=5) as client:
-            while not self._stopping.wait(0.03):
-                try:
-                    answer = client.post(self._url, json=EXAMPLE)
-                except httpx.HTTPError:
-                    self.unanswered += 1
-                    continue
-                if answer.status_code == 200:
-                    self.answered.add(answer.json()["request_id"])
-                else:
-                    self.unanswered += 1
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_details: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-
-def found(stack: Project, wanted: set[str]) -> list[str]:
-    """Return the request id of each document that carries one of the wanted ids, as often as it is there."""
-    url = stack.url("elasticsearch", "/ml-pipeline-*/_search")
-    names: list[str] = []
-    ids = sorted(wanted)
-    for start in range(0, len(ids), 500):
-        some = {"terms": {"request_id": ids[start : start + 500]}}
-        body = {"query": some, "size": 5000, "_source": ["request_id"]}
-        hits = httpx.post(url, json=body, timeout=60).json()["hits"]["hits"]
-        names += [hit["_source"]["request_id"] for hit in hits]
-    return names
-
-
-def each_once(stack: Project, wanted: set[str]) -> None:
-    """Wait until each request is a document, and check that none is there twice."""
-    assert wanted
-    wait_for(lambda: set(found(stack, wanted)) == wanted, f"{len(wanted)} requests are documents")
-    names = found(stack, wanted)
-    assert len(names) == len(set(names)), "a line was indexed twice"
 
 
 def test_everything_is_up_and_healthy(stack: Project) -> None:
@@ -212,7 +142,7 @@ def test_down_and_up_keeps_everything(stack: Project) -> None:
     before = stack.documents()
     model = httpx.get(stack.url("app", "/status")).json()["model"]["version"]
     stack.compose("down", timeout=200)
-    stack.compose("up", "-d", "--wait", "--wait-timeout", "240", timeout=400)
+    stack.compose("up", "-d", "--wait", "--wait-timeout", "600", timeout=700)
     assert stack.documents() >= before > 0
     assert httpx.get(stack.url("app", "/status")).json()["model"]["version"] == model
     kept = httpx.get(stack.url("prometheus", "/api/v1/query"), params={"query": "max_over_time(up[1h:15s])"}).json()
@@ -247,7 +177,7 @@ def test_a_full_log_volume_fails_no_prediction(docker: Daemon, tmp_path: Path) -
 
     try:
         project.compose("build", "-q", "app", timeout=900)
-        project.compose("up", "-d", "--wait", "--wait-timeout", "120", "app", timeout=300)
+        project.compose("up", "-d", "--wait", "--wait-timeout", "600", "app", timeout=700)
         fill = "open('/var/log/ml-pipeline/somebody-elses', 'wb').write(b'x' * 4_000_000)"
         assert "No space left" in project.compose("exec", "-T", "app", "python", "-c", fill, check=False).stderr
         assert metric("ml_log_dropped_total") == 0

@@ -1,0 +1,153 @@
+"""Secrets: made once, never written over, closed to others, rotated; certificates that a real TLS client accepts."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import ssl
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from compose.stack import certificates, secret_files
+from compose.stack.__main__ import main
+from compose.stack.remote import Addresses, Servers
+from compose.stack.supervisor import StackError
+
+NOW = dt.datetime.now(dt.UTC)
+
+
+def quiet(_line: str) -> None:
+    """Say nothing."""
+
+
+def make(folder: Path) -> int:
+    """Make the secrets."""
+    return secret_files.make(folder, quiet, now=NOW)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return each file's content."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    """A second run writes nothing; a lost file alone is made again."""
+    assert make(tmp_path) == len(contents(tmp_path))
+    first = contents(tmp_path)
+    assert make(tmp_path) == 0
+    (tmp_path / "ml_shipper").unlink()
+    assert make(tmp_path) == 1
+    second = contents(tmp_path)
+    assert {name for name in first if first[name] != second[name]} == {"ml_shipper"}
+
+
+def test_the_folder_is_closed_and_the_authoritys_key_besides(tmp_path: Path) -> None:
+    """Others cannot enter; what containers mount can be read by their users; the key that signs by its owner alone."""
+    folder = tmp_path / "secrets"
+    make(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes.pop("ca.key") == 0o600
+    assert set(modes.values()) == {0o444}
+
+
+def test_a_client_that_knows_the_authority_accepts_the_server_and_no_other_does(tmp_path: Path) -> None:
+    """A real handshake: right name accepted; wrong name and unknown authority refused."""
+    make(tmp_path)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "elasticsearch.crt", tmp_path / "elasticsearch.key")
+
+    def shake(client: ssl.SSLContext, name: str) -> None:
+        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        left = client.wrap_bio(to_client, to_server, server_hostname=name)
+        right = server.wrap_bio(to_server, to_client, server_side=True)
+        for _ in range(4):
+            for side in (left, right):
+                try:
+                    side.do_handshake()
+                except ssl.SSLWantReadError:
+                    continue
+        left.getpeercert()
+
+    shake(ssl.create_default_context(cafile=str(tmp_path / "ca.crt")), "elasticsearch")
+    shake(ssl.create_default_context(cafile=str(tmp_path / "ca.crt")), "127.0.0.1")
+    with pytest.raises(ssl.SSLCertVerificationError, match="elsewhere"):
+        shake(ssl.create_default_context(cafile=str(tmp_path / "ca.crt")), "elsewhere")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(ssl.create_default_context(), "elasticsearch")
+
+
+def test_a_certificate_that_ends_soon_is_named(tmp_path: Path) -> None:
+    """Nothing now; both servers' certificates a year from now, the authority's not."""
+    make(tmp_path)
+    assert secret_files.expiring(tmp_path, NOW) == []
+    late = NOW + dt.timedelta(days=certificates.SERVER_DAYS - 10)
+    assert [name for name, _end in secret_files.expiring(tmp_path, late)] == ["elasticsearch.crt", "proxy.crt"]
+
+
+def test_the_proxys_line_is_what_nginx_compares(tmp_path: Path) -> None:
+    """RFC 2307: base64 of SHA-1 over password and salt, then the salt."""
+    line = secret_files.htpasswd_line("ml", "correct horse", b"saltsalt")
+    user, _, rest = line.partition(":{SSHA}")
+    packed = base64.b64decode(rest)
+    assert user == "ml"
+    assert packed[20:] == b"saltsalt"
+    assert packed[:20] == hashlib.sha1(b"correct horsesaltsalt", usedforsecurity=False).digest()
+
+
+def test_rotation_changes_elasticsearch_first_and_the_file_only_then(tmp_path: Path) -> None:
+    """A refused change leaves the file as it was; a taken one replaces it by what Elasticsearch was told."""
+    make(tmp_path)
+    before, told = (tmp_path / "ml_shipper").read_text(), list[httpx.Request]()
+
+    def answer(status: int) -> httpx.MockTransport:
+        def handle(request: httpx.Request) -> httpx.Response:
+            told.append(request)
+            return httpx.Response(status, json={} if status == 200 else {"error": {"reason": "no"}})
+
+        return httpx.MockTransport(handle)
+
+    with Servers(Addresses(), transport=answer(403)) as servers, pytest.raises(StackError, match="403"):
+        secret_files.rotate(tmp_path, "ml_shipper", quiet, now=NOW, elastic=servers["elasticsearch"])
+    assert (tmp_path / "ml_shipper").read_text() == before
+    with Servers(Addresses(), transport=answer(200)) as servers:
+        services = secret_files.rotate(tmp_path, "ml_shipper", quiet, now=NOW, elastic=servers["elasticsearch"])
+    assert services == ("shipper",)
+    after = (tmp_path / "ml_shipper").read_text()
+    assert after != before
+    assert after in told[-1].content.decode()
+    assert not (tmp_path / "ml_shipper.new").exists()
+
+
+def test_certificates_and_the_proxys_login_are_rotated_together_with_what_derives_from_them(tmp_path: Path) -> None:
+    """New certificates of the same authority; the proxy's file fits the new password."""
+    make(tmp_path)
+    before = contents(tmp_path)
+    secret_files.rotate(tmp_path, "certificates", quiet, now=NOW, elastic=None)
+    secret_files.rotate(tmp_path, "proxy_password", quiet, now=NOW, elastic=None)
+    after = contents(tmp_path)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {
+        "elasticsearch.crt", "elasticsearch.key", "proxy.crt", "proxy.key", "proxy_password", "proxy.htpasswd",
+    }  # fmt: skip
+
+
+def test_the_commands_say_what_to_do(tmp_path: Path) -> None:
+    """`secrets make`, `check`, `rotate` of something unknown, and of a folder without secrets."""
+    folder = str(tmp_path / "s")
+    runner = CliRunner()
+    missing = runner.invoke(main, ["secrets", "rotate", "ml_shipper", "--folder", folder])
+    assert missing.exit_code == 1
+    assert "make them first" in missing.output
+    made = runner.invoke(main, ["secrets", "make", "--folder", folder, "--host", "stack.example"])
+    assert made.exit_code == 0
+    assert "stack.example" in made.output
+    assert "no certificate ends" in runner.invoke(main, ["secrets", "check", "--folder", folder]).output
+    unknown = runner.invoke(main, ["secrets", "rotate", "nobody", "--folder", folder])
+    assert unknown.exit_code == 1
+    assert "known: " in unknown.output
