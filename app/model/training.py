@@ -15,6 +15,7 @@ import sklearn
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, train_test_split
+from threadpoolctl import threadpool_limits
 
 from app.model.bundle import Bundle, Manifest
 from app.model.dataset import Dataset, Labels, Rows
@@ -63,7 +64,14 @@ def only_required(rows: Rows) -> Rows:
 
 
 def fit(rows: Rows, labels: Labels, candidate: Candidate, seed: int) -> Any:
-    """Fit boosted trees on each row twice: as it is, and with optional fields missing."""
+    """Fit boosted trees on each row twice: as it is, and with optional fields missing.
+
+    One thread unless OMP_NUM_THREADS says more: OpenMP's threads wait by spinning, and on a machine that does other
+    work besides, two of them took a hundred times as long as one.
+    """
+    # With the variable set scikit-learn does not ask for physical cores: a traceback where the system hides them.
+    threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threadpool_limits(int(threads) if threads.isdigit() else 1, user_api="openmp")
     model = HistGradientBoostingClassifier(
         learning_rate=candidate.learning_rate,
         max_iter=candidate.iterations,
@@ -110,8 +118,6 @@ def train(data: Dataset, seed: int, now: dt.datetime, progress: Progress) -> Bun
         now: when it is trained.
         progress: is told in words what happens.
     """
-    # Without it scikit-learn asks for physical cores: a traceback where the system does not tell them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
     train_rows, test_rows, train_labels, test_labels = train_test_split(
         data.rows, data.labels, test_size=HOLD_OUT, stratify=data.labels, random_state=seed
     )
