@@ -1,0 +1,112 @@
+"""The shippers that are compared: how each is started on a folder of logs, with the committed configuration."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+CONFIGURATIONS = Path(__file__).resolve().parent / "configurations"
+ROOT = CONFIGURATIONS.parent.parent.parent
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/opt/fluent-bit/bin"
+
+
+class Contender(msgspec.Struct, frozen=True):
+    """One shipper.
+
+    Attributes:
+        name: as in the table.
+        program: its path.
+        version: what it says of itself.
+        start: of state folder, log folder and the sink's port: the command and its environment.
+        ids: what its documents' ids are made of.
+    """
+
+    name: str
+    program: str
+    version: str
+    start: Callable[[Path, Path, int], tuple[list[str], dict[str, str]]]
+    ids: str
+
+
+def _filled(name: str, state: Path, logs: Path, port: int) -> Path:
+    """Write a committed configuration with its places filled in."""
+    text = (CONFIGURATIONS / name).read_text(encoding="utf-8")
+    for place, value in (("@STATE@", str(state)), ("@LOGS@", str(logs)), ("@PORT@", str(port))):
+        text = text.replace(place, value)
+    path = state / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def ours(name: str = "ours", **settings: object) -> Contender:
+    """Return our shipper with the default settings, or with some of its SHIPPER_ settings changed."""
+
+    def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+        environment = {
+            "SHIPPER_PATHS": f"{logs}/*.jsonl",
+            "SHIPPER_URL": f"http://127.0.0.1:{port}",
+            "SHIPPER_STATE_DIR": str(state / "state"),
+            "SHIPPER_PORT": "0",
+            "SHIPPER_SETUP": "off",  # a sink has no templates; the others do not look after any either
+            "SHIPPER_VOLUME_ID": "benchmark",
+            "PYTHONPATH": str(ROOT),
+        }
+        environment |= {f"SHIPPER_{key.upper()}": str(value) for key, value in settings.items()}
+        return [sys.executable, "-m", "shipper", "run"], environment
+
+    version = f"Python {sys.version.split()[0]}"
+    return Contender(name, sys.executable, version, start, "generation, offset, keyed hash of the line")
+
+
+def _rsyslog(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    path = _filled("rsyslog.conf", state, logs, port)
+    return ["rsyslogd", "-n", "-f", str(path), "-i", str(state / "pid")], {}
+
+
+def _syslog_ng(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    path = _filled("syslog-ng.conf", state, logs, port)
+    files = [f"--persist-file={state}/persist", f"--pidfile={state}/pid", f"--control={state}/control"]
+    return ["syslog-ng", "-F", "-f", str(path), *files, "--no-caps"], {}
+
+
+def _fluent_bit(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    shutil.copy(CONFIGURATIONS / "fluent-bit.parsers.conf", state / "parsers.conf")
+    return ["fluent-bit", "-c", str(_filled("fluent-bit.conf", state, logs, port))], {}
+
+
+def _filebeat(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    path = _filled("filebeat.yml", state, logs, port)
+    return ["filebeat", "-c", str(path), "--strict.perms=false"], {}
+
+
+def _vector(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    return ["vector", "--quiet", "--config", str(_filled("vector.toml", state, logs, port))], {}
+
+
+_PEERS = (
+    ("rsyslog", "rsyslogd", "-v", _rsyslog, "file name, offset"),
+    ("syslog-ng", "syslog-ng", "--version", _syslog_ng, "hash of file name and line"),
+    ("Fluent Bit", "fluent-bit", "--version", _fluent_bit, "hash of the record"),
+    ("Filebeat", "filebeat", "version", _filebeat, "hash of file name and offset"),
+    ("Vector", "vector", "--version", _vector, "hash of file name and offset"),
+)
+
+
+def peers() -> tuple[list[Contender], list[str]]:
+    """Return the peers that are on PATH, and the names of those that are not."""
+    found, absent = [], []
+    for name, program, option, start, ids in _PEERS:
+        path = shutil.which(program, path=PATH)
+        if path is None:
+            absent.append(name)
+            continue
+        said = subprocess.run([path, option], capture_output=True, text=True, check=False)
+        words = (said.stdout or said.stderr).split("\n", 1)[0].split(" (")[0].strip()
+        found.append(Contender(name, path, words, start, ids))
+    return found, absent
