@@ -34,36 +34,53 @@ class Batch:
     """What goes out in one bulk request.
 
     Attributes:
-        pieces: per record, its action line and its document, each ended by a newline.
+        actions, documents: per record, its two lines of the body, without their newlines.
         offsets: per record, where its line begins in its generation.
         segments: the stretches, in order.
         firsts: per segment, the number of its first record.
-        size: bytes of all pieces.
+        size: bytes of the whole body.
     """
 
-    __slots__ = ("firsts", "offsets", "pieces", "segments", "size")
+    __slots__ = ("actions", "documents", "firsts", "offsets", "segments", "size")
 
     def __init__(self) -> None:
-        self.pieces: list[bytes] = []
+        self.actions: list[bytes] = []
+        self.documents: list[bytes] = []
         self.offsets: list[int] = []
         self.segments: list[Segment] = []
         self.firsts: list[int] = []
         self.size = 0
 
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return len(self.offsets)
+
     def begin(self, owner: int, path: str, start: int) -> Segment:
         """Open a stretch; the records that follow are its own."""
         segment = Segment(owner, path, start)
         self.segments.append(segment)
-        self.firsts.append(len(self.pieces))
+        self.firsts.append(len(self))
         return segment
 
     def segment_of(self, record: int) -> Segment:
         """Return the stretch that a record belongs to."""
         return self.segments[bisect.bisect_right(self.firsts, record) - 1]
 
+    def size_of(self, records: list[int]) -> int:
+        """Return the bytes of a body of these records, ascending."""
+        if len(records) == len(self):
+            return self.size
+        return sum(len(self.actions[record]) + len(self.documents[record]) + 2 for record in records)
 
-def address(piece: bytes) -> tuple[str, str, bytes]:
-    """Return a piece's index, id and document."""
-    action, document = piece.split(b"\n", 1)
-    parts = action.split(b'"')
-    return parts[5].decode(), parts[9].decode(), document[:-1]
+    def body(self, records: list[int]) -> bytes:
+        """Return the bulk body of these records, ascending."""
+        whole = len(records) == len(self)
+        lines = [b""] * (2 * len(records) + 1)  # the last one ends the body in a newline
+        lines[0:-1:2] = self.actions if whole else [self.actions[record] for record in records]
+        lines[1::2] = self.documents if whole else [self.documents[record] for record in records]
+        return b"\n".join(lines)
+
+    def address(self, record: int) -> tuple[str, str]:
+        """Return a record's index and id."""
+        parts = self.actions[record].split(b'"')
+        return parts[5].decode(), parts[9].decode()

@@ -14,7 +14,7 @@ import msgspec
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
 from tenacity import wait_random_exponential as exponential
 
-from shipper.batch import Batch, address
+from shipper.batch import Batch
 from shipper.deadletter import DeadLetter, DeadLetters, moment
 from shipper.errors import DeadLetterError, Stopped, SystemicError, Waiting
 from shipper.server import RefusedError, Server
@@ -184,7 +184,7 @@ class Delivery:
         if plain:
             self._settled(acknowledged=len(pending))
             if self.tally.stuck:
-                for index in {address(batch.pieces[number])[0] for number in pending}:
+                for index in {batch.address(number)[0] for number in pending}:
                     self.tally.stuck.pop(index, None)
             return Outcome([], {})
         return self._judge(batch, pending, items)
@@ -204,11 +204,11 @@ class Delivery:
         Returns:
             True when all were taken and no item had to be looked at.
         """
-        whole = len(numbers) == len(batch.pieces)
-        size = batch.size if whole else sum(len(batch.pieces[number]) for number in numbers)
+        whole = len(numbers) == len(batch)
+        size = batch.size_of(numbers)
         if size > self._limit and len(numbers) > 1:
             return self._halves(batch, numbers, items, singles)
-        body = b"".join(batch.pieces if whole else [batch.pieces[number] for number in numbers])
+        body = batch.body(numbers)
         try:
             data = self._server.bulk(body)
         except Waiting:
@@ -259,7 +259,7 @@ class Delivery:
         for number in pending:
             item = items[number]
             verdict = judge(item.status, item.error)
-            index = address(batch.pieces[number])[0]
+            index = batch.address(number)[0]
             if verdict is Verdict.ACKNOWLEDGED or verdict is Verdict.ALREADY_THERE:
                 taken += verdict is Verdict.ACKNOWLEDGED
                 there += verdict is Verdict.ALREADY_THERE
@@ -282,7 +282,7 @@ class Delivery:
         with self._lock:
             self._good.update(good)
             for number, index, item, verdict in unsure:
-                if self._own_fault(address(batch.pieces[number])[1], index, item.status, verdict, good[index]):
+                if self._own_fault(batch.address(number)[1], index, item.status, verdict, good[index]):
                     dead.setdefault(index, []).append((number, item))
                 else:
                     left.append(number)
@@ -338,7 +338,7 @@ class Delivery:
         return []
 
     def _letter(self, batch: Batch, number: int, item: Item) -> DeadLetter:
-        index, identity, document = address(batch.pieces[number])
+        index, identity = batch.address(number)
         cause = item.error or Cause(type="unknown", reason="")
         return DeadLetter(
             file=batch.segment_of(number).path,
@@ -349,12 +349,12 @@ class Delivery:
             type=cause.type,
             reason=cause.text(),
             at=moment(self._now()),
-            line=document.decode(),
+            line=batch.documents[number].decode(),
         )
 
     def _present(self, batch: Batch, numbers: list[int]) -> set[int]:
         """Return which records an index that takes no writes holds already."""
-        wanted = [address(batch.pieces[number])[:2] for number in numbers]
+        wanted = [batch.address(number) for number in numbers]
         body = {"docs": [{"_index": index, "_id": identity, "_source": False} for index, identity in wanted]}
         try:
             docs = self._server.call("POST", "/_mget", body)["docs"]

@@ -31,7 +31,7 @@ class Job:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.pending = list(range(len(batch.pieces)))
+        self.pending = list(range(len(batch)))
         self.open = list(batch.segments)
         self.attempt = 0
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
+from itertools import accumulate, repeat
+from operator import add, itemgetter
 from typing import Any
 
 import msgspec
@@ -15,24 +18,22 @@ from shipper.redaction import Redaction
 INDEX = "ml-pipeline"
 UNDATED = "undated"
 ERROR_CHARACTERS = 1000
-_intdigest = xxhash.xxh3_64_intdigest
+TOGETHER = 512  # lines looked at as one; what is unusual is found by halving
+_intdigest, _hexdigest = xxhash.xxh3_64_intdigest, xxhash.xxh3_64_hexdigest
 _DAY = dt.timedelta(days=1)
+_SECOND = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
+_TO_SECOND = itemgetter(slice(19))
+_STAMP = 27  # characters of a stamp as the contract writes it
+_SECONDS_KEPT = 10_000
 _LOW = ("DEBUG", "INFO")
 
 
-class Head(msgspec.Struct, rename={"timestamp": "@timestamp"}):
+class Head(msgspec.Struct, rename={"timestamp": "@timestamp"}, gc=False):
     """The fields that decide; decoding them also checks that the whole line is JSON."""
 
     timestamp: str = ""
     message: str = ""
     error: str | None = None
-
-
-class SampledHead(Head, rename={"timestamp": "@timestamp"}):
-    """With what sampling asks for."""
-
-    level: str = ""
-    request_id: str = ""
 
 
 def normalise(value: Any) -> tuple[dt.datetime | None, str]:
@@ -85,9 +86,11 @@ class RecordMaker:
         self._max_line = max_line_bytes
         self._retention = retention_days
         self._sample = sample
-        self._decode = msgspec.json.Decoder(SampledHead if sample > 1 else Head).decode
+        self._decode_lines = msgspec.json.Decoder(Head).decode_lines
         self._fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        self._plain = not redaction.fields and sample == 1
         self._days: dict[str, bytes | None] = {}
+        self._seconds: dict[str, bytes | None] = {}
         self._today = dt.date.min
 
     def day(self, date: str, now: float) -> bytes | None:
@@ -101,6 +104,7 @@ class RecordMaker:
         if today != self._today:
             self._today = today
             self._days.clear()
+            self._seconds.clear()
         if date in self._days:
             return self._days[date]
         name: bytes | None = f"{INDEX}-{UNDATED}".encode()
@@ -125,53 +129,119 @@ class RecordMaker:
             fallback: stamp or date for lines before the first valid stamp, empty for none.
             now: seconds since 1970.
         """
-        decode, clean, redacting = self._decode, self._redaction.clean, self._redaction.on
-        append, place = batch.pieces.append, batch.offsets.append
-        offset, size, stamp = segment.end, batch.size, segment.stamp
-        second, prefix = "", b""
-        joined_plain = not self._redaction.fields and self._sample == 1
         self.day("", now)
-        for line in lines:
-            start = offset
-            offset += len(line) + 1
-            try:
-                if not joined_plain or len(line) > self._max_line or not (line.isascii() or _utf8(line)):
-                    raise ValueError  # noqa: TRY301 - a call per line would cost more than the check
-                head = decode(line)
-                text = head.timestamp
-                if head.error is not None and (len(head.error) > ERROR_CHARACTERS or head.error not in clean):
-                    raise ValueError  # noqa: TRY301 - a call per line would cost more than the check
-                if redacting and head.message not in clean and self._redaction.text(head.message) != head.message:
-                    raise ValueError  # noqa: TRY301 - a call per line would cost more than the check
-                if text[:19] != second:
-                    if len(text) != 27 or text[10] != "T" or text[26] != "Z":
-                        raise ValueError  # noqa: TRY301 - a call per line would cost more than the check
-                    dt.datetime.fromisoformat(text)
-                    name = self.day(text[:10], now)
-                    if name is None or name.endswith(b"d"):
-                        raise ValueError  # noqa: TRY301 - a call per line would cost more than the check
-                    second = text[:19]
-                    prefix = b'{"create":{"_index":"%b","_id":"%b-' % (name, generation.encode())
-                elif len(text) != 27 or text[26] != "Z" or not (text[20:26].isascii() and text[20:26].isdigit()):
-                    raise ValueError  # noqa: TRY301 - a call per line would cost more than the check
-                stamp = text
-                if line[-1] == 13:
-                    raise ValueError  # noqa: TRY301 - a call per line would cost more than the check
-            except (ValueError, msgspec.DecodeError):  # whatever is unusual goes the careful way
-                made = self._careful(line, stamp or fallback, now)
-                if made is None:
-                    continue
-                name, document, own = made
-                stamp = own or stamp
-                piece = b'{"create":{"_index":"%b","_id":"%b-%012d-%016x"}}\n%b\n' % (
-                    name, generation.encode(), start, _intdigest(line, seed), document,
-                )  # fmt: skip
-            else:
-                piece = b'%b%012d-%016x"}}\n%b\n' % (prefix, start, _intdigest(line, seed), line)
-            size += len(piece)
-            append(piece)
-            place(start)
-        segment.end, segment.stamp, batch.size = offset, stamp, size
+        pieces = [lines[place : place + TOGETHER] for place in range(0, len(lines), TOGETHER)]
+        pieces.reverse()
+        while pieces:
+            piece = pieces.pop()
+            if self._plain and self._together(piece, batch, segment, generation, seed, now):
+                continue
+            if len(piece) > 1:
+                middle = len(piece) // 2
+                pieces += (piece[middle:], piece[:middle])
+                continue
+            self._alone(piece[0], batch, segment, generation, seed, fallback, now)
+
+    def _together(
+        self, lines: list[bytes], batch: Batch, segment: Segment, generation: str, seed: int, now: float
+    ) -> bool:
+        """Add lines that go out as they are, into one index; returns False, with nothing done, where one does not.
+
+        Each step is one call for all lines: whether all is JSON (by decoding) in UTF-8, has a stamp of the contract's
+        form, and holds nothing to redact or to cut.
+        """
+        count = len(lines)
+        data = b"\n".join(lines)
+        lengths = list(map(len, lines))
+        if b"\r" in data or max(lengths) > self._max_line or not (data.isascii() or _utf8(data)):
+            return False
+        try:
+            heads = self._decode_lines(data)
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return False
+        # As many objects as lines: none is empty and none spans two, for each object ends at a newline.
+        if len(heads) != count or not self._unredacted(heads):
+            return False
+        stamps = [head.timestamp for head in heads]
+        name = self._one_index(stamps, now)
+        if name is None:
+            return False
+        starts = list(map(add, accumulate(lengths, initial=segment.end), range(count)))
+        action = f'{{"create":{{"_index":"{name.decode()}","_id":"{generation}-%012d-%s"}}}}\n'
+        places: list[int | str] = [0] * (2 * count)
+        places[0::2] = starts
+        places[1::2] = map(_hexdigest, lines, repeat(seed))
+        actions = (action * count % tuple(places)).encode()  # one call instead of one for each line
+        batch.actions += actions.splitlines()
+        batch.documents += lines
+        batch.offsets += starts
+        batch.size += len(actions) + len(data) + 1
+        segment.end += len(data) + 1
+        segment.stamp = stamps[-1]
+        return True
+
+    def _unredacted(self, heads: list[Head]) -> bool:
+        """Whether nothing in these is to be masked or cut."""
+        errors = {head.error for head in heads}
+        if any(error is not None and len(error) > ERROR_CHARACTERS for error in errors):
+            return False
+        redaction = self._redaction
+        if not redaction.on:
+            return True
+        texts = ({head.message for head in heads} | errors) - redaction.clean
+        return all(text is None or redaction.text(text) == text for text in texts)
+
+    def _one_index(self, stamps: list[str], now: float) -> bytes | None:
+        """Return the index that all stamps belong to; None where they differ or are not of the contract's form."""
+        count = len(stamps)
+        joined = "".join(stamps)
+        if (
+            set(map(len, stamps)) != {_STAMP}
+            or not joined.isascii()
+            or joined[26::_STAMP] != "Z" * count
+            or joined[19::_STAMP] != "." * count
+            or not all(joined[place::_STAMP].isdigit() for place in range(20, 26))
+        ):
+            return None
+        names = {self._index_of(second, now) for second in set(map(_TO_SECOND, stamps))}
+        return names.pop() if len(names) == 1 else None
+
+    def _index_of(self, second: str, now: float) -> bytes | None:
+        """Return the index of a second, written as the contract does; None where it is another notation, or undated."""
+        try:
+            return self._seconds[second]
+        except KeyError:
+            pass
+        name = None
+        try:
+            dt.datetime.fromisoformat(second)
+            name = self.day(second[:10], now) if _SECOND.fullmatch(second) else None
+        except ValueError:
+            name = None
+        if name is not None and name.endswith(UNDATED.encode()):
+            name = None
+        if len(self._seconds) >= _SECONDS_KEPT:
+            self._seconds.clear()
+        self._seconds[second] = name
+        return name
+
+    def _alone(
+        self, line: bytes, batch: Batch, segment: Segment, generation: str, seed: int, fallback: str, now: float
+    ) -> None:
+        """Add one line of any kind."""
+        start = segment.end
+        segment.end += len(line) + 1
+        made = self._careful(line, segment.stamp or fallback, now)
+        if made is None:
+            return
+        name, document, own = made
+        segment.stamp = own or segment.stamp
+        digest = _hexdigest(line, seed).encode()
+        action = b'{"create":{"_index":"%b","_id":"%b-%012d-%b"}}' % (name, generation.encode(), start, digest)
+        batch.actions.append(action)
+        batch.documents.append(document)
+        batch.offsets.append(start)
+        batch.size += len(action) + len(document) + 2
 
     def _careful(self, line: bytes, nearest: str, now: float) -> tuple[bytes, bytes, str] | None:
         """Return index, document and own stamp of any line; None when there is nothing to send."""

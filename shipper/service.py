@@ -319,7 +319,7 @@ class Service:
             batch = self._batch
             if not batch.segments:
                 self._opened = time.monotonic()
-            part = lines[place : place + settings.batch_lines - len(batch.pieces)]
+            part = lines[place : place + settings.batch_lines - len(batch)]
             place += len(part)
             segment = batch.begin(tail.number, tail.path, tail.read)
             segment.stamp = tail.stamp
@@ -328,7 +328,7 @@ class Service:
             self.tails.took(tail, segment, part, ended or place < total)
             if not tail.behind_since:
                 tail.behind_since = time.monotonic()
-            if len(batch.pieces) >= settings.batch_lines or batch.size >= settings.batch_bytes:
+            if len(batch) >= settings.batch_lines or batch.size >= settings.batch_bytes:
                 self._flush()
 
     def _flush(self) -> None:

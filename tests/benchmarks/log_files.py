@@ -29,7 +29,7 @@ def lines(count: int, first: int, start: dt.datetime, seed: int = 10) -> Iterato
         if chance.random() < 0.02:
             block.append(
                 f'{{"@timestamp":"{stamp}","level":"WARNING","service":"ml-pipeline","message":"request refused",'
-                f'"request_id":"{identity}","error":"age: Expected `int` <= 120","duration":{chance.random() / 500:.6f},'
+                f'"request_id":"{identity}","error":"age: Expected `int`","duration":{chance.random() / 500:.6f},'
                 f'"endpoint":"/predict","method":"POST","status":400,"logger":"app.api.predict","host":"host-1"}}\n'
             )
         else:
@@ -37,7 +37,7 @@ def lines(count: int, first: int, start: dt.datetime, seed: int = 10) -> Iterato
             block.append(
                 f'{{"@timestamp":"{stamp}","level":"INFO","service":"ml-pipeline","message":"prediction served",'
                 f'"request_id":"{identity}","prediction":{int(share > 0.8)},"confidence":{0.5 + share / 2:.6f},'
-                f'"duration":{chance.random() / 100:.6f},"model_type":"gradient_boosting","model_version":"2026.11.1",'
+                f'"duration":{chance.random() / 100:.6f},"model_type":"logistic",'
                 f'"endpoint":"/predict","method":"POST","status":200,"logger":"app.api.predict"}}\n'
             )
         if len(block) == BLOCK:

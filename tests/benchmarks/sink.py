@@ -136,7 +136,7 @@ class Sink:
             parts = [b'"errors":' + flag] if "errors" in wanted else []
             parts += [b'"took":7'] if "took" in wanted else []
             start = b"{" + b",".join(parts)
-        kind = b"create" if head.startswith(b'{"create"') or head.startswith(b'{ "create"') else b"index"
+        kind = b"create" if head.startswith((b'{"create"', b'{ "create"')) else b"index"
         full = not wanted or "items" in wanted
         if not full and not any(path.startswith("items") for path in wanted):
             return start + b"}"
@@ -172,7 +172,7 @@ class Sink:
     def serve(self, connection: socket.socket) -> None:
         """Answer one connection until it ends."""
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stream = connection.makefile("rb", 1 << 20)
+        stream: BinaryIO = connection.makefile("rb", 1 << 20)  # type: ignore[assignment]  # typeshed knows no BufferedReader here
         try:
             while line := stream.readline():
                 if line == b"\r\n":
@@ -187,7 +187,7 @@ class Sink:
                 body = _body(stream, headers)
                 wire = len(body)
                 if "gzip" in headers.get("content-encoding", ""):
-                    body = igzip.decompress(body)
+                    body = igzip.decompress(body)  # type: ignore[no-untyped-call]  # isal ships no types here
                 status, answer = self._answer(method, target, wire, body)
                 compatible = headers.get("accept", "").partition(",")[0]
                 kind = compatible if "compatible-with" in compatible else "application/json"
@@ -214,7 +214,7 @@ class Sink:
             return 200, _ROOT
         if path.startswith(("/_license", "/_xpack")):
             return 200, b'{"license":{"uid":"0","type":"basic","status":"active","mode":"basic"}}'
-        if path.startswith("/_cat/health") or path.startswith("/_cluster/health"):
+        if path.startswith(("/_cat/health", "/_cluster/health")):
             return 200, b'{"status":"green"}'
         return (
             404,
