@@ -9,68 +9,62 @@ from pathlib import Path
 
 import pytest
 
+from tests.verbs import FAST_ROOMS, Covered, NothingSkipped, StartsNoProcess, mutate
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class NothingSkipped:
-    """A pytest plugin for `--all`: a skipped test is a failed run."""
-
-    def __init__(self) -> None:
-        self.skipped: list[str] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note each skipped test."""
-        if report.skipped and not hasattr(report, "wasxfail"):
-            self.skipped.append(report.nodeid)
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note each module skipped as a whole."""
-        if report.skipped:
-            self.skipped.append(report.nodeid)
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail the run where something was skipped."""
-        if self.skipped and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say which."""
-        for node in self.skipped:
-            terminalreporter.write_line(f"--all requires every test, skipped was: {node}", red=True)
-
-
-def pytest_arguments(arguments: list[str]) -> tuple[list[str], bool]:
-    """Turn the command line into pytest's arguments, and whether every optional part is required."""
+def read_verb(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the verb of the command line (empty for the ordinary run), and what is handed to pytest."""
     parser = argparse.ArgumentParser(
-        prog="python3 tests", description="Run the tests.", epilog="Anything else is handed to pytest."
+        prog="python3 tests",
+        description="Run the tests, in random order: the seed is printed, `-p randomly_seed=N` repeats it.",
+        epilog="Anything else is handed to pytest: `python3 tests tests/shipper -x`.",
     )
     verbs = parser.add_mutually_exclusive_group()
-    verbs.add_argument("--all", action="store_true", help="every optional part is required: a skip is a failure")
-    verbs.add_argument("--bench", action="store_true", help="run the benchmarks and print their figures")
-    verbs.add_argument("--soak", action="store_true", help="run what takes long: many kills, many rounds")
+    for verb, words in (
+        ("fast", "only tests that start no process: under a minute"),
+        ("all", "every optional part is required: a skip is a failure"),
+        ("coverage", "the fast tests with line and branch figures; fails below the floor"),
+        ("bench", "run the benchmarks and print their figures"),
+        ("soak", "run what takes long: many kills, many rounds"),
+        ("mutate", "change the shipper's core in small ways and see which changes no test notices"),
+    ):
+        verbs.add_argument(f"--{verb}", dest="verb", action="store_const", const=verb, default="", help=words)
     chosen, rest = parser.parse_known_args(arguments)
-    if chosen.bench:
-        selection = ["-m", "bench", "-s", "--timeout=0", "-p", "no:randomly"]
-    elif chosen.soak:
-        selection = ["-m", "soak", "--timeout=0"]
-    else:
-        selection = ["-m", "not bench and not soak"]
-    return [*selection, *rest], chosen.all
+    return chosen.verb, rest
+
+
+def pytest_arguments(verb: str, rest: list[str]) -> list[str]:
+    """Return pytest's command line for a verb; the person's own arguments come last and win."""
+    ordinary = ["-m", "not bench and not soak"]
+    named = any(not word.startswith("-") for word in rest)
+    chosen = {
+        "bench": ["-m", "bench", "-s", "--timeout=0", "-p", "no:randomly"],
+        "soak": ["-m", "soak", "--timeout=0"],
+        "fast": [*ordinary, *([] if named else FAST_ROOMS)],
+        "coverage": [*ordinary, *([] if named else FAST_ROOMS)],
+    }
+    return [*chosen.get(verb, ordinary), *rest]
 
 
 def main() -> int:
     """Run pytest from the checkout's root; return its exit code."""
-    selection, required = pytest_arguments(sys.argv[1:])
+    verb, rest = read_verb(sys.argv[1:])
     os.chdir(ROOT)
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # as `ml-app train` does: spinning threads starve a busy machine
+    # As `ml-app train` does: spinning threads starve a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if verb == "mutate":
+        return mutate(rest)
     plugins: list[object] = []
-    if required:
+    if verb == "all":
         os.environ["ML_TESTS_REQUIRE_ALL"] = "1"
         plugins.append(NothingSkipped())
-    return int(pytest.main([f"--rootdir={ROOT}", *selection], plugins=plugins))
+    if verb in ("fast", "coverage"):
+        plugins.append(StartsNoProcess())
+    if verb == "coverage":
+        plugins.append(Covered())
+    return int(pytest.main([f"--rootdir={ROOT}", *pytest_arguments(verb, rest)], plugins=plugins))
 
 
 if __name__ == "__main__":

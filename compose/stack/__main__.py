@@ -12,7 +12,7 @@ from typing import TextIO
 import click
 import msgspec
 
-from compose.stack import commands_operations, commands_secrets
+from compose.stack import commands_operations, commands_secrets, dependencies
 from compose.stack.settings import SettingsError, StackSettings, read_settings
 
 
@@ -231,6 +231,8 @@ def store() -> None:
 
 commands_operations.register(main)
 main.add_command(commands_secrets.secrets)
+dependencies.register(main)
+
 
 if __name__ == "__main__":
     main(prog_name="python3 compose")
