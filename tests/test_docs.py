@@ -1,4 +1,4 @@
-"""The docs: links lead somewhere, a test runs each command, settings and commands have a line, nothing is said twice."""
+"""The docs: links lead somewhere, tests run the commands, settings and commands have a line, nothing is said twice."""
 
 from __future__ import annotations
 
