@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+import yaml
+
+from app.settings import AppSettings
+from compose.console.settings import ConsoleSettings
+from compose.provision.objectives import Objectives
+from compose.stack.settings import VARIABLES
+from compose.store.settings import StoreSettings
+from shipper.settings import ShipperSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").rglob("*.md")])
@@ -39,3 +51,158 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             continue
         assert aim.exists(), f"{target} is not there"
         assert not anchor or anchor in anchors(aim), f"{aim.name} has no heading for #{anchor}: {sorted(anchors(aim))}"
+
+
+# -- commands
+
+PROGRAMS = (
+    "apt-get", "cd", "cp", "curl", "docker", "for", "git", "jq", "ml-app", "ml-shipper", "ml-stack", "mkdir", "openssl",
+    "pip", "pipx", "pre-commit", "promtool", "python", "python3", "uv",
+)  # fmt: skip
+# What tests/stack/test_documented_commands.py runs as printed against a live stack.
+TRIED = (
+    r"curl .*http://(localhost|127\.0\.0\.1):(5000|9200|9108|5601)/|python3 compose (status|traffic|licences|check)\b"
+)
+# Every other command, as a pattern, and the test that runs it.
+_BOOTSTRAP = "tests/stack/test_bootstrap.py::test_a_launcher_works_from_another_directory"
+_DEPENDENCIES = "tests/stack/test_dependencies.py"
+_OWN_SERVICE = "tests/stack/test_own_service.py::test_the_page_s_program_is_seen_by_every_log_panel"
+_STRANGER = "tests/stack/test_bare_debian.py::test_a_strangers_first_try"
+ELSEWHERE = {
+    r"python3 tests( --fast)?": _BOOTSTRAP,
+    r"python3 compose up": "tests/stack/test_end_to_end.py::test_down_stops_it_and_the_next_up_has_everything",
+    r"git clone .*": _STRANGER,
+    r"pipx install pre-commit .*": "tests/test_docs.py::test_pre_commit_runs_what_is_here",
+    r"python3 compose outdated": f"{_DEPENDENCIES}::test_what_has_a_newer_version_is_listed",
+    r"python3 compose audit": f"{_DEPENDENCIES}::test_a_known_vulnerability_is_shown",
+    r"python3 compose lock --upgrade": "tests/test_house.py::test_the_lock_holds_what_the_project_asks_for",
+    r"python3 compose store|python3 orders\.py .*|mkdir -p logs": _OWN_SERVICE,
+    r"docker compose .*": "tests/docker/test_stack.py::test_everything_is_up_and_healthy",
+    r"ml-app evaluate --data .*": "tests/app/test_model.py::test_figures_on_the_real_file",
+    r"ml-app evaluate": "tests/app/test_commands.py::test_evaluate_measures_the_active_model",
+}
+
+
+def commands(page: Path) -> list[str]:
+    """The commands in a page's fenced blocks: continued lines joined, comments left out."""
+    found = []
+    for _fence, language, text in _FENCE.findall(page.read_text()):
+        if language not in ("", "sh", "bash", "shell", "console"):
+            continue
+        for line in re.sub(r"\\\n\s*", " ", text).splitlines():
+            bare = re.sub(r"(^|\s+)#.*$", "", line.removeprefix("$ ")).strip()
+            if bare.split(" ")[0] in PROGRAMS:
+                found.append(bare)
+    return found
+
+
+def test_every_command_in_a_fenced_block_is_run_by_a_test() -> None:
+    """A command is tried against a live stack, or is listed with the test that runs it."""
+    stray = [
+        f"{page.name}: {command}"
+        for page in PAGES
+        for command in commands(page)
+        if not re.match(TRIED, command) and not any(re.fullmatch(pattern, command) for pattern in ELSEWHERE)
+    ]
+    assert not stray, "\n".join(stray)
+
+
+def test_the_tests_named_for_commands_exist_and_each_pattern_is_used() -> None:
+    """The list holds no test that is gone and no command that is gone."""
+    every = [command for page in PAGES for command in commands(page)]
+    for pattern, node in ELSEWHERE.items():
+        file, _, function = node.partition("::")
+        assert re.search(rf"^def {function}\(", (ROOT / file).read_text(), re.MULTILINE), f"{node} is not there"
+        assert any(re.fullmatch(pattern, command) for command in every), f"no page has a command like {pattern}"
+
+
+def test_pre_commit_runs_what_is_here() -> None:
+    """Each hook is local, needs no network, and starts a program of the checkout's own environment."""
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    for hook in repository["hooks"]:
+        assert hook["language"] == "system"
+        program, *rest = hook["entry"].split()
+        assert program.startswith(".venv/bin/")
+        assert (Path(sys.prefix) / "bin" / Path(program).name).exists(), program
+        if rest[:1] == ["-m"]:
+            assert importlib.util.find_spec(rest[1]), rest[1]
+
+
+def walk(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Each command below a group with the words that call it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from walk(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+PROGRAM_GROUPS = {"ml-app": "app.__main__", "ml-shipper": "shipper.__main__", "ml-stack": "compose.stack.__main__"}
+CALLS = [
+    call for program, module in PROGRAM_GROUPS.items() for call in walk(importlib.import_module(module).main, program)
+]
+
+
+@pytest.mark.parametrize("call", [words for words, _ in CALLS])
+def test_every_command_of_ours_has_a_line_in_the_docs(call: str) -> None:
+    """Nobody has to find a command by --help alone."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    other = {"ml-app": "python -m app", "ml-shipper": "python -m shipper", "ml-stack": "python3 compose"}
+    program, _, rest = call.partition(" ")
+    assert any(re.search(rf"{re.escape(way)} {re.escape(rest)}\b", text) for way in (program, other[program])), call
+
+
+# -- settings
+
+STRUCTS = {
+    "APP": AppSettings,
+    "SHIPPER": ShipperSettings,
+    "STORE": StoreSettings,
+    "CONSOLE": ConsoleSettings,
+}
+FIXED = {"SHIPPER_CONFIG", "ML_VENV", *VARIABLES.values()}
+_SETTING = re.compile(r"\b(?:APP|SHIPPER|STORE|CONSOLE|STACK|OBJECTIVE|SETUP|OPS)_[A-Z][A-Z_]*[A-Z]\b(?!_|\*)")
+
+
+def settings() -> set[str]:
+    """Every variable that the code reads: fields of the settings, of the objectives, and options' variables."""
+    fields = {f"{prefix}_{name.upper()}" for prefix, struct in STRUCTS.items() for name in struct.__struct_fields__}
+    objectives = {f"OBJECTIVE_{name.upper()}" for name in Objectives.__struct_fields__}
+    options = {
+        variable
+        for _words, command in CALLS
+        for option in command.params
+        for variable in ([option.envvar] if isinstance(option.envvar, str) else option.envvar or [])
+    }
+    return fields | objectives | options | FIXED
+
+
+@pytest.mark.parametrize("name", sorted(settings()))
+def test_every_setting_has_a_line_in_the_docs(name: str) -> None:
+    """A variable that is read is described in a page, or in compose/.env.example."""
+    pages = [*PAGES, ROOT / "compose" / ".env.example"]
+    assert any(re.search(rf"\b{name}\b", page.read_text()) for page in pages), f"{name} has no line in docs/"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_setting_in_the_docs_is_read(page: Path) -> None:
+    """No page names a variable that changes nothing."""
+    assert set(_SETTING.findall(page.read_text())) <= settings()
+
+
+# -- nothing twice
+
+ALIKE_WORDS = 14
+
+
+def test_no_page_repeats_anothers_sentence() -> None:
+    """So many words in a row stand on one page only: a fact has one place, others link to it."""
+    seen: dict[tuple[str, ...], Path] = {}
+    for page in PAGES:
+        for block in re.split(r"\n\s*\n|\n\|", prose(page)):
+            words = re.findall(r"[\w./@-]+", block.lower())
+            for start in range(len(words) - ALIKE_WORDS + 1):
+                phrase = tuple(words[start : start + ALIKE_WORDS])
+                first = seen.setdefault(phrase, page)
+                assert first == page, f"{page.name} and {first.name} both say: {' '.join(phrase)}"

@@ -1,0 +1,47 @@
+"""The commands of README.md and docs/ as printed, against a live stack; only the addresses are this stack's."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.optional import need
+from tests.stack.running import RunningStack, running_stack
+from tests.test_docs import PAGES, TRIED, commands
+
+HERE = sorted({command for page in PAGES for command in commands(page) if re.match(TRIED, command)})
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """One running stack for all commands."""
+    with running_stack(tmp_path_factory.mktemp("documented") / "stack") as running:
+        yield running
+
+
+@pytest.mark.parametrize("command", HERE)
+def test_a_documented_command_works_as_printed(command: str, stack: RunningStack) -> None:
+    """It ends with 0, and an answer over HTTP is no error."""
+    if command.startswith("curl"):
+        need("curl", apt="curl")
+    text = command
+    for port, address in stack.addresses().items():
+        text = text.replace(f"http://localhost:{port}", address).replace(f"http://127.0.0.1:{port}", address)
+    text = re.sub(r"^curl ", "curl --fail-with-body --globoff ", text)
+    text = text.replace("python3 compose", f"{sys.executable} -P -m compose.stack").replace("--for 1m", "--for 2s")
+    done = subprocess.run(
+        ["bash", "-c", text],
+        env={**stack.environment, "PATH": f"{BIN}:{stack.environment['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert done.stdout.strip() or command.startswith("cd"), f"{command} said nothing"
