@@ -63,7 +63,9 @@ def expression_of(expression: str, licence: str, classifiers: Iterable[str]) -> 
     found = [each.rpartition(":: ")[2] for each in classifiers if each.startswith("License ::")]
     known = [_CLASSIFIERS.get(each, each) for each in found if each != "OSI Approved"]
     if licence and len(licence) < 40 and "\n" not in licence.strip():
-        own = {"Apache 2.0": "Apache-2.0", "MIT License": "MIT"}.get(licence.strip(), licence.strip())
+        own = {"Apache 2": "Apache-2.0", "Apache 2.0": "Apache-2.0", "MIT License": "MIT"}.get(
+            licence.strip(), licence.strip()
+        )
         if len(known) < 2:
             return own
     return " OR ".join(sorted(known))
