@@ -68,6 +68,7 @@ def train(if_missing: bool, data: Path | None, openml: bool, rows: int, seed: in
             found = bundle.load_active(settings.model_dir).manifest
             _say(f"there is a model already: {found.version}")
             return
+        bundle.check_folder(settings.model_dir)  # before minutes are spent on what cannot be kept
         from app.model.training import train as fit
 
         started = time.monotonic()

@@ -1,14 +1,16 @@
-"""`python3 compose …`: makes `.venv` on first use, then runs `python -m compose.stack …` in it."""
+"""`python3 compose ...`: makes `.venv` on first use, then runs `python -m compose.stack ...` in it."""
 
-from __future__ import annotations
-
+import os
 import sys
-from pathlib import Path
 
 # The root, not this folder, goes on the path: `python3 compose` would put the folder there.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - as old Pythons can
 
-from compose.bootstrap import run  # noqa: E402 - the path comes first
+from compose.python_version import refuse_old  # noqa: E402 - the path comes first
+
+refuse_old()
+
+from compose.bootstrap import run  # noqa: E402 - an old Python cannot read it
 
 if __name__ == "__main__":
     run("compose.stack", sys.argv[1:], lock="runtime")

@@ -2,8 +2,7 @@
 
 Used by the two launchers, `python3 compose` and `python3 tests`. The pinned pip wheel lies beside the lock files, as
 CPython's own ensurepip carries one: so a Python without ensurepip (bare Debian) works too, every machine installs
-with the same pip, and pip's own configuration (mirror, proxy, CA) counts. Kept to syntax that Python 3.7 can read, so
-that an old Python gets a sentence and not a SyntaxError.
+with the same pip, and pip's own configuration (mirror, proxy, CA) counts.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "compose" / "locks"
 PIP_WHEEL = LOCKS / "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
-OLDEST_PYTHON = (3, 11)
 
 
 class BootstrapError(Exception):
@@ -56,21 +55,21 @@ def ensure(lock: str) -> Path:
     """Return the environment's Python, having made or refreshed the environment where needed.
 
     Raises:
-        BootstrapError: Python is too old, the pip wheel is damaged, or the installation failed.
+        BootstrapError: the folder cannot be written, the pip wheel is damaged, or the installation failed.
     """
-    if sys.version_info < OLDEST_PYTHON:
-        raise BootstrapError(
-            "Python {}.{} or newer is needed, this is {} at {}; try: python3.12 {}".format(
-                *OLDEST_PYTHON, sys.version.split()[0], sys.executable, " ".join(sys.argv)
-            )
-        )
     target = environment_dir()
     python = target / "bin" / "python"
     if _is_current(target, lock):
         return python
-    with _exclusively(target):
-        if not _is_current(target, lock):  # another launcher may have made it while we waited
-            _make(target, lock)
+    try:
+        with _exclusively(target):
+            if not _is_current(target, lock):  # another launcher may have made it while we waited
+                _make(target, lock)
+    except OSError as error:
+        raise BootstrapError(
+            f"the environment {target} cannot be made ({error.strerror}); it needs about 1 GB in a folder of yours: "
+            "free space there, or name another one, ML_VENV=/path/to/folder"
+        ) from None
     return python
 
 
@@ -95,7 +94,7 @@ def _is_current(target: Path, lock: str) -> bool:
 
 
 @contextlib.contextmanager
-def _exclusively(target: Path):  # type: ignore[no-untyped-def]  # Python 3.7 syntax: no Iterator[None] at run time
+def _exclusively(target: Path) -> Iterator[None]:
     """Let one launcher at a time work on the environment."""
     import fcntl
 
@@ -133,7 +132,7 @@ def _make(target: Path, lock: str) -> None:
     print(f"  ready in {seconds:.0f} s, {fetched / 1e6:.0f} MB downloaded\n", file=sys.stderr)
 
 
-def _recorded_python(target: Path):  # type: ignore[no-untyped-def]  # str or None
+def _recorded_python(target: Path) -> str | None:
     """The version of the Python in the environment, or None where there is none."""
     try:
         configuration = (target / "pyvenv.cfg").read_text()

@@ -111,6 +111,12 @@ def drain(config: Path | None, timeout: float, resend: bool) -> None:
         f" {counts['dead_letter']} dead letters, {service.maker.counts['expired']} expired"
         + ("" if finished else "; not finished")
     )
+    for kind, words in (
+        ("expired", f"older than SHIPPER_RETENTION_DAYS={settings.retention_days} days, and not sent"),
+        ("future", "dated more than a day ahead: sent to the index ml-pipeline-undated"),
+    ):
+        if count := service.maker.counts[kind]:
+            click.echo(f"{count} lines are {words}; was the clock right where they were written, and is it here?")
     sys.exit(2 if not finished else 1 if counts["dead_letter"] else 0)
 
 

@@ -84,12 +84,18 @@ class Checkpoint:
             raise StateError(
                 f"SHIPPER_STATE_DIR={folder}: another shipper (process {owner}) uses it; stop it, or use another folder"
             ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
-        self.state = self._load()
         self._journal = -1
-        self.compact()
+        try:
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
+            self.state = self._load()
+            self.compact()
+        except OSError as error:
+            raise StateError(
+                f"SHIPPER_STATE_DIR={folder}: {error.strerror}; free space there, or use a folder on another disk:"
+                " without it nobody knows what was delivered, so nothing is sent"
+            ) from None
 
     def _load(self) -> State:
         """Return the best state that can be read; say loudly when it is not the newest."""

@@ -18,6 +18,7 @@ from shipper.batch import Batch
 from shipper.deadletter import DeadLetter, DeadLetters, moment
 from shipper.errors import DeadLetterError, Stopped, SystemicError, Waiting
 from shipper.server import RefusedError, Server
+from shipper.settings import LOGIN
 from shipper.verdict import REFUSED, Cause, Item, Reply, Verdict, judge
 
 logger = logging.getLogger("shipper.delivery")
@@ -375,7 +376,7 @@ def pause(attempt: int, chance: random.Random) -> float:
 
 def _advice(refused: RefusedError) -> str:
     what = {
-        401: "correct the user, password or API key",
+        401: f"correct {LOGIN}",
         403: "give the shipper's user or key the right to create documents in ml-pipeline-*",
         404: "correct SHIPPER_URL",
         413: "even a single document is too large for the server: raise http.max_content_length",

@@ -13,7 +13,7 @@ from shipper.discovery import find
 from shipper.errors import SettingsError, ShipperError, SystemicError
 from shipper.reader import volume_id
 from shipper.server import RefusedError, Server
-from shipper.settings import ShipperSettings
+from shipper.settings import LOGIN, ShipperSettings
 from shipper.templates import Templates
 
 
@@ -82,7 +82,7 @@ def _server(settings: ShipperSettings) -> Iterator[Finding]:
         missing = settings.setup == "install"
         yield Finding("warning" if missing else "error", f"{error}" + ("; `run` installs them" if missing else ""))
     except RefusedError as error:
-        yield Finding("error", f"{settings.urls[0]}: {error}; correct the credentials or their rights")
+        yield Finding("error", f"{settings.urls[0]}: {error}; correct SHIPPER_URL, or {LOGIN}")
     except ShipperError as error:
         yield Finding("error", f"{error}; start it, or correct SHIPPER_URL")
     finally:

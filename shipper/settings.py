@@ -22,6 +22,9 @@ _SERVICE_LINK = re.compile(r"SHIPPER_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Bytes = Annotated[int, msgspec.Meta(ge=4096)]
 
+# What a login that was refused is a matter of.
+LOGIN = "the login: SHIPPER_USERNAME and SHIPPER_PASSWORD_FILE, or SHIPPER_API_KEY_FILE"
+
 
 class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the shipper can be told; each is the variable SHIPPER_<NAME>, or <name> in the TOML file.

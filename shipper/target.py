@@ -10,7 +10,7 @@ from shipper.checkpoint import State
 from shipper.delivery import Tally
 from shipper.errors import SystemicError
 from shipper.server import RefusedError, Server
-from shipper.settings import ShipperSettings
+from shipper.settings import LOGIN, ShipperSettings
 from shipper.templates import Templates
 
 
@@ -58,7 +58,7 @@ class Target:
             try:
                 cluster = str(self._server.call("GET", "/")["cluster_uuid"])
             except (RefusedError, KeyError, TypeError) as error:
-                raise SystemicError(f"GET /: {error}; correct SHIPPER_URL and the credentials") from None
+                raise SystemicError(f"GET /: {error}; correct SHIPPER_URL, or {LOGIN}") from None
             known = self._state.cluster
             if known and known != cluster:
                 raise SystemicError(

@@ -21,6 +21,8 @@ from app.model.reference import Reference
 from app.model.scoring import Scorer, Trees
 from app.schema import FIELDS, Field
 
+_PROBE_BYTES = 1_000_000  # more than a bundle has
+
 
 class BundleError(ValueError):
     """A stored model cannot be used; the message names the file and the reason."""
@@ -94,6 +96,26 @@ def save(bundle: Bundle, folder: Path) -> Manifest:
     _write(target / "arrays.npz", buffer.getvalue())
     _write(target / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     return manifest
+
+
+def check_folder(folder: Path) -> None:
+    """Find out whether a bundle can be kept in a folder.
+
+    Raises:
+        OSError: it cannot; the message names the folder and says what to do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        try:
+            probe.write_bytes(bytes(_PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"APP_MODEL_DIR={folder}: {error.strerror}; a model needs {_PROBE_BYTES:,} bytes there: "
+            "free space, or name a folder of yours"
+        ) from None
 
 
 def load(folder: Path, version: str, sha256: str | None = None) -> Bundle:

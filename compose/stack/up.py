@@ -27,8 +27,19 @@ def up(settings: StackSettings, say: Say) -> None:
     """Start everything and stay until a stop is asked for.
 
     Raises:
-        StackError: it runs already, a port is taken, training failed, or a part did not become healthy.
+        StackError: it runs already, a port is taken, a folder cannot be written, training failed, or a part did not
+            become healthy.
     """
+    try:
+        _up(settings, say)
+    except OSError as error:
+        raise StackError(
+            f"{error.filename or settings.stack_dir}: {error.strerror or error}; the stack keeps everything in "
+            f"{settings.stack_dir}: free space there, or set STACK_DIR to a folder on another disk"
+        ) from None
+
+
+def _up(settings: StackSettings, say: Say) -> None:
     started = time.monotonic()
     with _only_one(settings):
         end_orphans(settings, say)

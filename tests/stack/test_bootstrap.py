@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from compose import bootstrap
+from compose.python_version import refuse_old
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -26,11 +28,24 @@ def test_a_launcher_works_from_another_directory(launcher: str, tmp_path: Path) 
     assert f"python3 {launcher}" in done.stdout
 
 
-def test_an_old_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("found", [(2, 7, 18), (3, 6, 15), (3, 10, 20)])
+def test_an_old_python_is_named(found: tuple[int, ...]) -> None:
     """A Python that is too old gets a sentence with the version needed and the one found."""
-    monkeypatch.setattr(bootstrap, "OLDEST_PYTHON", (99, 0))
-    with pytest.raises(bootstrap.BootstrapError, match=rf"99\.0 or newer is needed, this is {sys.version.split()[0]}"):
-        bootstrap.ensure("runtime")
+    with pytest.raises(SystemExit, match=rf"3\.11 or newer is needed, this is {found[0]}\.{found[1]} at /"):
+        refuse_old(found)
+    refuse_old((3, 11, 0))
+
+
+def test_what_an_old_python_reads_is_written_for_it() -> None:
+    """What runs before the version is looked at has no syntax and no letter that Python 2.7 does not know."""
+    for path in ("compose/__main__.py", "tests/__main__.py", "compose/python_version.py", "compose/__init__.py"):
+        text = (ROOT / path).read_text()
+        assert text.isascii(), path
+        assert "__future__" not in text, path
+        tree = ast.parse(text)
+        assert not any(isinstance(node, (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr)) for node in ast.walk(tree)), path
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        assert not any(node.returns or any(each.annotation for each in node.args.args) for node in functions), path
 
 
 def test_a_damaged_pip_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
