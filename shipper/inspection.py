@@ -70,7 +70,11 @@ def _server(settings: ShipperSettings) -> Iterator[Finding]:
         yield Finding("error", str(error))
         return
     try:
-        root = server.call("GET", "/")
+        try:
+            root = server.call("GET", "/")
+        except SystemicError as error:  # what answers there, or its certificate, is not what it should be
+            yield Finding("error", str(error))
+            return
         yield Finding("ok", f"{settings.urls[0]}: Elasticsearch {root['version']['number']}, {root['cluster_name']}")
         if settings.setup == "off":
             yield Finding("warning", "SHIPPER_SETUP=off: templates and lifecycle policy are not looked at")

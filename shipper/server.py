@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from elastic_transport import Serializer
+from elastic_transport import Serializer, TlsError
 from elasticsearch import ApiError, Elasticsearch, SerializationError, TransportError, UnsupportedProductError
 from isal import igzip
 
@@ -131,6 +131,11 @@ class Server:
             ) from None
         except SerializationError:
             raise Waiting(f"{what}: the answer is not JSON; is a proxy in between?") from None
+        except TlsError as error:
+            raise SystemicError(
+                f"{', '.join(self.addresses)}: {_brief(error)}; renew the server's certificate, or correct"
+                " SHIPPER_CA_FILE, or the clock of this machine"
+            ) from None
         except TransportError as error:
             raise Waiting(f"{', '.join(self.addresses)}: {type(error).__name__}: {_brief(error)}") from None
         data = response.body

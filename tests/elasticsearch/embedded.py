@@ -26,19 +26,20 @@ class EmbeddedStore:
 
     Args:
         room: folder for its data and its output.
+        extra: more variables.
 
     Raises:
         EmbeddedStoreError: it ended, or did not answer in time.
     """
 
-    def __init__(self, room: Path) -> None:
+    def __init__(self, room: Path, **extra: str) -> None:
         self._said = room / "output"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STORE_")}
-        environment = inherited | {"STORE_PORT": str(port), "STORE_DIR": str(room / "data")}
+        environment = inherited | {"STORE_PORT": str(port), "STORE_DIR": str(room / "data"), **extra}
         started = time.monotonic()
         with self._said.open("wb") as output:
             self._process = subprocess.Popen(
@@ -58,6 +59,10 @@ class EmbeddedStore:
             try:
                 with urllib.request.urlopen(f"{self.url}/_cluster/health", timeout=10):  # noqa: S310 - our own address
                     return
+            except urllib.error.HTTPError as error:
+                if error.code == 401:  # it answers, and asks for a password
+                    return
+                time.sleep(0.02)
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.02)
         raise EmbeddedStoreError(f"the store did not answer within {START_DEADLINE:.0f} s: {self._end()}")
