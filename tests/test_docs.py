@@ -162,7 +162,9 @@ STRUCTS = {
     "CONSOLE": ConsoleSettings,
 }
 FIXED = {"SHIPPER_CONFIG", "ML_VENV", *VARIABLES.values()}
-_SETTING = re.compile(r"\b(?:APP|SHIPPER|STORE|CONSOLE|STACK|OBJECTIVE|SETUP|OPS)_[A-Z][A-Z_]*[A-Z]\b(?!_|\*| is not a setting)")
+_SETTING = re.compile(
+    r"\b(?:APP|SHIPPER|STORE|CONSOLE|STACK|OBJECTIVE|SETUP|OPS)_[A-Z][A-Z_]*[A-Z]\b(?!_|\*| is not a setting)"
+)
 
 
 def settings() -> set[str]:
