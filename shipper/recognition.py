@@ -203,6 +203,7 @@ class Recognition:
         reader = Reader(source, record.offset)
         sign(record, source.head())
         tail = Tail(self._number, record, reader, seed, moment)
+        record.size = tail.size
         date = _DATE.search(Path(record.path).name)
         tail.fallback = f"{date[1]}-{date[2]}-{date[3]}T00:00:00.000000Z" if date else ""
         return tail
