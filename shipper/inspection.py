@@ -75,7 +75,11 @@ def _server(settings: ShipperSettings) -> Iterator[Finding]:
         except SystemicError as error:  # what answers there, or its certificate, is not what it should be
             yield Finding("error", str(error))
             return
-        yield Finding("ok", f"{settings.urls[0]}: Elasticsearch {root['version']['number']}, {root['cluster_name']}")
+        number = root.get("version", {}).get("number") if isinstance(root, dict) else None
+        if number is None or not root.get("cluster_uuid"):
+            yield Finding("error", f"{settings.urls[0]}: what answers is not Elasticsearch; correct SHIPPER_URL")
+            return
+        yield Finding("ok", f"{settings.urls[0]}: Elasticsearch {number}, {root.get('cluster_name', 'without a name')}")
         if settings.setup == "off":
             yield Finding("warning", "SHIPPER_SETUP=off: templates and lifecycle policy are not looked at")
         else:
@@ -96,7 +100,7 @@ def _server(settings: ShipperSettings) -> Iterator[Finding]:
 def _ignored(server: Server) -> Iterator[Finding]:
     """Count documents of which a field could not be indexed."""
     query = {"query": {"exists": {"field": "_ignored"}}}
-    count = server.call("POST", "/ml-pipeline-*/_count?ignore_unavailable=true", query)["count"]
+    count = server.call("POST", "/ml-pipeline-*/_count?ignore_unavailable=true", query).get("count", 0)
     if count:
         yield Finding(
             "warning",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import msgspec
@@ -62,10 +63,9 @@ class Server:
         if settings.api_key_file:
             options["api_key"] = read_secret(settings.api_key_file, "SHIPPER_API_KEY_FILE")
         elif settings.username and settings.password_file:
-            options["basic_auth"] = (
-                settings.username,
-                read_secret(settings.password_file, "SHIPPER_PASSWORD_FILE"),
-            )
+            password = read_secret(settings.password_file, "SHIPPER_PASSWORD_FILE")
+            # RFC 7617 in UTF-8, as Elasticsearch reads it; the client would take ASCII alone.
+            options["basic_auth"] = base64.b64encode(f"{settings.username}:{password}".encode()).decode()
         if settings.ca_file:
             read_secret(settings.ca_file, "SHIPPER_CA_FILE")
             options["ca_certs"] = str(settings.ca_file)

@@ -14,7 +14,7 @@ from shipper.deadletter import DeadLetters
 from shipper.delivery import Delivery, Tally
 from shipper.discovery import Watch, find
 from shipper.dispatch import Dispatch
-from shipper.errors import SettingsError
+from shipper.errors import SettingsError, StateError
 from shipper.generation import rewind
 from shipper.leaving import Leaving
 from shipper.reader import CHUNK, open_files, volume_id
@@ -50,7 +50,12 @@ class Service:
         self.tally = Tally()
         self.started_at = time.time()
         self.ticked = time.monotonic()
-        self.checkpoint = Checkpoint(settings.state_dir)
+        self.server = Server(settings)
+        try:
+            self.checkpoint = Checkpoint(settings.state_dir)
+        except StateError:
+            self.server.close()
+            raise
         state = self.checkpoint.state
         if resend:
             state.cluster = ""
@@ -59,7 +64,6 @@ class Service:
         self.letters = DeadLetters(settings.state_dir, settings.dead_letter_bytes)
         self.tails = Tails(state, settings.volume_id, settings.forget_seconds, open_files())
         self.maker = maker(settings)
-        self.server = Server(settings)
         self.target = Target(self.server, settings, state, self.tally, lambda: self.tails.changed.add(""))
         self.give_up = threading.Event()
         self.stopping = threading.Event()

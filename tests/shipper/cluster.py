@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import random
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
@@ -25,6 +27,12 @@ UNAVAILABLE, BUSY, RESET, LOST_REPLY, HTML, CUT_REPLY, FORBIDDEN, UNAUTHORISED, 
 class Cluster:
     """The documents, and what goes wrong.
 
+    Args:
+        seed: of the odds.
+        context: speaks TLS with it.
+        documents: of another address of the same cluster.
+        port: 0 for a free one.
+
     Attributes:
         documents: by index and id; a second `create` is a 409.
         faults: what the next bulk requests meet, one each.
@@ -35,8 +43,15 @@ class Cluster:
         refused: how many documents were there already.
     """
 
-    def __init__(self, seed: int = 1) -> None:
-        self.documents: dict[tuple[str, str], dict[str, Any]] = {}
+    def __init__(
+        self,
+        seed: int = 1,
+        *,
+        context: ssl.SSLContext | None = None,
+        documents: dict[tuple[str, str], dict[str, Any]] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.documents: dict[tuple[str, str], dict[str, Any]] = {} if documents is None else documents
         self.faults: list[str] = []
         self.odds: dict[str, float] = {}
         self.item_odds: dict[int, float] = {}
@@ -48,9 +63,15 @@ class Cluster:
         self.refused = 0
         self.released = threading.Event()
         self.headers: list[dict[str, str]] = []
+        self._connections: set[socket.socket] = set()
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._scheme = "https" if context else "http"
+        if context:
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -58,13 +79,21 @@ class Cluster:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def close(self) -> None:
         """Stop it."""
         self.released.set()
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def root(self) -> dict[str, Any]:
+        """What it says of itself."""
+        return {"cluster_uuid": self.uuid, "cluster_name": "told", "version": {"number": "8.19.0"}}
 
     def messages(self) -> Counter[str]:
         """How often each message is there."""
@@ -133,7 +162,7 @@ class Cluster:
                 wanted = json.loads(body)["docs"]
                 found = [{"found": (doc["_index"], doc["_id"]) in self.documents} for doc in wanted]
                 return 200, json.dumps({"docs": found}).encode(), None
-            return 200, json.dumps({"cluster_uuid": self.uuid, "version": {"number": "8.19.0"}}).encode(), None
+            return 200, json.dumps(self.root).encode(), None
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         cluster = self
@@ -175,6 +204,7 @@ class Cluster:
                 pass
 
             def handle(self) -> None:
+                cluster._connections.add(self.connection)
                 try:
                     super().handle()
                 except (ConnectionError, ValueError, OSError):
@@ -185,5 +215,6 @@ class Cluster:
                     super().finish()
                 except (ConnectionError, ValueError, OSError):
                     self.close_connection = True
+                cluster._connections.discard(self.connection)
 
         return Handler
