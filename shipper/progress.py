@@ -25,12 +25,15 @@ def shipping(service: Service) -> Iterator[None]:
     ) as progress:
         task = progress.add_task("shipping", total=None)
 
+        def update() -> None:
+            tails = list(service.tails.tails.values())
+            progress.update(
+                task, total=sum(tail.size for tail in tails), completed=sum(tail.record.offset for tail in tails)
+            )
+
         def show() -> None:
             while not ended.wait(0.1):
-                tails = list(service.tails.tails.values())
-                progress.update(
-                    task, total=sum(tail.size for tail in tails), completed=sum(tail.record.offset for tail in tails)
-                )
+                update()
 
         thread = threading.Thread(target=show, daemon=True)
         thread.start()
@@ -39,3 +42,4 @@ def shipping(service: Service) -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
+            update()  # where it ended, not where it was a moment before

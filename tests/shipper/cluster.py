@@ -61,6 +61,7 @@ class Cluster:
         self.bodies: list[int] = []
         self.met: Counter[str] = Counter()
         self.refused = 0
+        self.paths: list[str] = []
         self.released = threading.Event()
         self.headers: list[dict[str, str]] = []
         self._connections: set[socket.socket] = set()
@@ -142,8 +143,9 @@ class Cluster:
 
     def answer(self, path: str, body: bytes) -> tuple[int, bytes, str | None]:
         """Return status, reply, and the fault of the connection."""
-        path = path.partition("?")[0]
         with self._lock:
+            self.paths.append(path)
+            path = path.partition("?")[0]
             if path == "/_bulk":
                 self.bodies.append(len(body))
                 fault = self.next_fault(len(body))

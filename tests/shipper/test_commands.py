@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from shipper.deadletter import DeadLetters
@@ -137,3 +139,115 @@ def test_status_shows_a_running_shipper(shipping: Shipping) -> None:
     gone = command(shipping, "status", SHIPPER_PORT=str(port))
     assert gone.returncode == 2
     assert "no shipper answers" in gone.stderr
+
+
+def on_a_terminal(shipping: Shipping, *arguments: str, seconds: float = 60, **more: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own; Ctrl-C after so many seconds; return exit code and what was shown."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shipper", *arguments],
+        env=environment(shipping, TERM="xterm", COLUMNS="150", LINES="50", **more),
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = bytearray()
+
+    def read() -> None:
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            try:
+                while data := terminal.read(65536):
+                    shown.extend(data)
+            except OSError:  # the other side is closed
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    reader.join(60)
+    return process.returncode, shown.decode(errors="replace")
+
+
+def test_a_drain_shows_a_bar_on_a_terminal(shipping: Shipping) -> None:
+    """How many bytes of how many are acknowledged, to the end; the summary stands below it."""
+    data = shipping.lines(0, 40_000)
+    (shipping.logs / "a.log").write_bytes(data)
+    code, shown = on_a_terminal(shipping, "drain")
+    assert code == 0
+    assert "shipping" in shown
+    whole = f"{len(data) / 1e6:.1f}"
+    assert f"{whole}/{whole} MB" in shown, shown[-2000:]
+    assert "40000 acknowledged, 0 already there, 0 dead letters, 0 expired" in shown
+
+
+def test_status_is_shown_again_and_again_until_ctrl_c(shipping: Shipping) -> None:
+    """A live table: what arrives while it is shown appears in it."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shipper", "run"],
+        env=environment(shipping, SHIPPER_PORT=str(port)),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        (shipping.logs / "a.log").write_bytes(shipping.lines(0, 11))
+        until(lambda: len(shipping.cluster.documents) == 11, "it ships", 60)
+        until(lambda: command(shipping, "status", SHIPPER_PORT=str(port)).returncode == 0, "status answers", 60)
+        more = threading.Timer(3.0, lambda: (shipping.logs / "b.log").write_bytes(shipping.lines(11, 11)))
+        more.start()
+        code, shown = on_a_terminal(shipping, "status", "--watch", seconds=12, SHIPPER_PORT=str(port))
+        more.join()
+        assert code == 0
+        assert "acknowledged 11" in shown
+        assert "acknowledged 22" in shown
+        assert "b.log" in shown
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_a_drain_that_cannot_read_a_file_does_not_say_that_all_is_well(shipping: Shipping) -> None:
+    """What cannot be read is not acknowledged: 2, and the file is named."""
+    (shipping.logs / "a.log").write_bytes(shipping.lines(0, 10))
+    (shipping.logs / "b.log.gz").write_bytes(b"\x1f\x8b\x08\x00 no more than a beginning")
+    done = command(shipping, "drain")
+    assert done.returncode == 2
+    assert "10 acknowledged" in done.stdout
+    assert "b.log.gz" in done.stderr
+
+
+def test_check_finds_nothing_where_all_is_right_and_the_template_where_it_is_not(
+    shipping: Shipping, embedded_store: str
+) -> None:
+    """Against a store that answers as Elasticsearch does: a new index is simulated, before and after the set-up."""
+    (shipping.logs / "a.log").write_bytes(shipping.lines(0, 10))
+    store = {"SHIPPER_URL": embedded_store}
+    verify = command(shipping, "check", **store, SHIPPER_SETUP="verify")
+    if verify.returncode:  # another test may have set the session's store up before
+        assert "another template hides ours, or ours is missing" in verify.stdout
+        assert "ml-shipper setup" in verify.stdout
+    assert command(shipping, "setup", **store).returncode == 0
+    done = command(shipping, "check", **store, SHIPPER_SETUP="verify")
+    assert done.returncode == 0, done.stdout
+    assert "index templates and lifecycle policy are as they must be" in done.stdout
+    assert "1 log files" in done.stdout
+    short = command(shipping, "check", **store, SHIPPER_SETUP="verify", SHIPPER_RETENTION_DAYS="9999")
+    assert short.returncode == 1
+    assert "make the two fit" in short.stdout
+
+
+def test_check_names_folders_that_cannot_be_used(shipping: Shipping) -> None:
+    """A state folder below a file, a log folder that is not there, and no paths at all."""
+    (shipping.logs / "file").touch()
+    done = command(
+        shipping,
+        "check",
+        SHIPPER_STATE_DIR=str(shipping.logs / "file" / "state"),
+        SHIPPER_PATHS=f"{shipping.logs}/none/*.log",
+    )
+    assert done.returncode == 1
+    assert f"{shipping.logs}/file is not writable" in done.stdout
+    assert f"{shipping.logs}/none is not there yet" in done.stdout
+    assert "SHIPPER_PATHS: name the log files" in command(shipping, "check", SHIPPER_PATHS="").stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,57 @@ def test_the_state_folder_must_be_usable(shipping: Shipping, tmp_path: Path) -> 
     shipping.set(state_dir=taken / "state")
     with pytest.raises(StateError, match="SHIPPER_STATE_DIR"):
         Service(shipping.settings)
+
+
+def test_polling_alone_is_enough(shipping: Shipping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no notifications, as on network volumes, files are found and read all the same."""
+
+    def refuse(self: object) -> None:
+        raise OSError("inotify watch limit reached")
+
+    monkeypatch.setattr("shipper.discovery.Observer.start", refuse)
+    shipping.set(poll_seconds=0.1)
+    service, thread = started(shipping)
+    try:
+        (shipping.logs / "a.log").write_bytes(shipping.lines(0, 10))
+        until(lambda: len(shipping.cluster.documents) == 10, "a new file is found", 60)
+        (shipping.logs / "a.log").rename(shipping.logs / "a.log.1")
+        (shipping.logs / "a.log").write_bytes(shipping.lines(10, 10))
+        until(lambda: len(shipping.cluster.documents) == 20, "a rotation is followed", 60)
+    finally:
+        service.stop()
+        thread.join(30)
+    shipping.each_once(20)
+
+
+def test_a_notification_that_is_missed_is_made_up_for(shipping: Shipping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notifications only say when to look: without any of them the next look finds what they would have told."""
+    monkeypatch.setattr("shipper.discovery.Watch.on_any_event", lambda *_: None)
+    monkeypatch.setattr("shipper.service.HOT_SECONDS", 0.01)
+    shipping.set(poll_seconds=0.1)
+    service, thread = started(shipping)
+    try:
+        for turn in range(5):
+            with (shipping.logs / "a.log").open("ab") as file:
+                file.write(shipping.lines(turn * 10, 10))
+            until(lambda turn=turn: len(shipping.cluster.documents) == turn * 10 + 10, "it is read", 60)
+    finally:
+        service.stop()
+        thread.join(30)
+    shipping.each_once(50)
+
+
+def test_an_idle_shipper_looks_less_often_where_a_look_costs_more(shipping: Shipping) -> None:
+    """A look that took long is followed by a rest, so that looking stays below one hundredth of a core."""
+    service = Service(shipping.settings)
+    looks: list[float] = []
+    service._scan = lambda: looks.append(1.0)  # type: ignore[method-assign]
+    service._scanned, service._scan_cost = time.monotonic() - 5, 0.1
+    service._turn()
+    assert not looks  # 0.1 s of work: ten seconds of rest, although polling is set to a second
+    service._scanned = time.monotonic() - 11
+    service._turn()
+    assert looks
+    service.tails.close()
+    service.checkpoint.close()
+    service.server.close()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from shipper.settings import ShipperSettings
 from tests.shipper.conftest import Shipping, line
 
@@ -114,3 +118,44 @@ def test_the_default_settings_redact(shipping: Shipping) -> None:
     )
     shipping.ship()
     assert messages(shipping) == ["mail to [email]"]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 85, 86, 87, 255, 4096])
+def test_the_end_of_a_line_on_the_edge_of_a_buffer(
+    shipping: Shipping, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """However many bytes are read at a time, lines are the same lines."""
+    monkeypatch.setattr("shipper.service.CHUNK", chunk)
+    (shipping.logs / "a.log").write_bytes(shipping.lines(0, 40))
+    shipping.ship(timeout=60)
+    shipping.each_once(40)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_arrives_as_far_as_it_is_ascii(shipping: Shipping, encoding: str) -> None:
+    """Not an encoding of logs that is supported: ASCII survives, the rest is replaced, and both are counted."""
+    text = "\ufeff" + shipping.lines(0, 3).decode()
+    (shipping.logs / "a.log").write_bytes(text.encode(encoding))
+    service = shipping.ship()
+    found = messages(shipping)
+    assert sum("line 1" in message for message in found) == 1
+    assert sum("line 2" in message for message in found) == 1
+    assert service.maker.counts["nul"] >= 3
+    assert service.maker.counts["not_utf8"] == 1
+
+
+def test_fields_are_dropped_masked_and_hashed_by_name(shipping: Shipping) -> None:
+    """A dropped field is gone, a masked one says so, a hashed one stands for its value."""
+    shipping.set(redact_drop="token", redact_mask="user", redact_hash="client,absent")
+    lines = [
+        {"@timestamp": "2026-11-20T10:00:00.000000Z", "message": f"m{n}", "token": "t", "user": "u", "client": client}
+        for n, client in enumerate(("10.0.0.1", "10.0.0.2", "10.0.0.1"))
+    ]
+    (shipping.logs / "a.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shipping.ship()
+    documents = {document["message"]: document for document in shipping.cluster.documents.values()}
+    assert all("token" not in document and document["user"] == "[masked]" for document in documents.values())
+    hashes = [documents[f"m{n}"]["client"] for n in range(3)]
+    assert hashes[0] == hashes[2] != hashes[1]
+    assert "10.0.0" not in json.dumps(list(documents.values()))
+    assert all("absent" not in document for document in documents.values())
