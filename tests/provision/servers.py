@@ -124,3 +124,12 @@ def query(url: str, expr: str, at: float | None = None) -> list[dict[str, Any]]:
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["data"]["result"]
     return found
+
+
+def query_range(url: str, expr: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
+    """Return the series of a range query, times in seconds since 1970."""
+    parameters: dict[str, Any] = {"query": expr, "start": start, "end": end, "step": step}
+    answer = httpx.get(f"{url}/api/v1/query_range", params=parameters, timeout=30)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["data"]["result"]
+    return found
