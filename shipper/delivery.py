@@ -184,8 +184,11 @@ class Delivery:
         plain = self._send(batch, pending, items, singles)
         if plain:
             self._settled(acknowledged=len(pending))
-            if self.tally.stuck:
-                for index in {batch.address(number)[0] for number in pending}:
+            if self.tally.stuck or self._failures:  # what is taken now may prove that a record is its own fault
+                taken = Counter(batch.address(number)[0] for number in pending)
+                with self._lock:
+                    self._good.update(taken)
+                for index in taken:
                     self.tally.stuck.pop(index, None)
             return Outcome([], {})
         return self._judge(batch, pending, items)
