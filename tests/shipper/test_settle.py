@@ -1,122 +1,28 @@
-"""One batch, one reply, one verdict per record: Delivery against replies written by hand, without a socket."""
+"""One batch, one reply, one verdict per record."""
 
 from __future__ import annotations
 
-import json
-import logging
-import random
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from shipper.batch import Batch
-from shipper.deadletter import DeadLetter, DeadLetters, read
-from shipper.delivery import MASS, PATIENCE, Delivery, Outcome, Tally, pause
-from shipper.errors import DeadLetterError, Stopped, SystemicError, Waiting
+from shipper.deadletter import DeadLetter
+from shipper.delivery import MASS, PATIENCE, Outcome
+from shipper.errors import DeadLetterError, SystemicError, Waiting
 from shipper.server import RefusedError, Server
 from shipper.verdict import Cause
-
-INDEX, OTHER = "ml-pipeline-2026.11.24", "ml-pipeline-2026.11.23"
-PARSING = {"type": "document_parsing_exception", "reason": "no such value"}
-STRANGE = {"type": "strange_exception", "reason": "who knows"}
-Answer = Callable[[list[str]], bytes]
-
-
-class Replies:
-    """A server that answers as written: `bulk` by the next of `answers`, the last one again and again."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = list(answers)
-        self.bodies: list[bytes] = []
-        self.asked: list[tuple[str, str, Any]] = []
-        self.found: set[str] | RefusedError = set()
-
-    def bulk(self, body: bytes) -> bytes:
-        self.bodies.append(body)
-        ids = [json.loads(line)["create"]["_id"] for line in body.splitlines()[::2]]
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return answer(ids)
-
-    def call(self, method: str, path: str, body: Any) -> Any:
-        self.asked.append((method, path, body))
-        if isinstance(self.found, RefusedError):
-            raise self.found
-        return {"docs": [{"found": each["_id"] in self.found} for each in body["docs"]]}
-
-
-def statuses(chosen: dict[str, tuple[int, dict[str, str]]] | None = None, *, usual: int = 201) -> Answer:
-    """A bulk reply: `usual` for each id but those chosen, which have a status and an error."""
-
-    def answer(ids: list[str]) -> bytes:
-        items: list[dict[str, Any]] = []
-        for each in ids:
-            status, error = (chosen or {}).get(each, (usual, {}))
-            items.append({"create": {"status": status, **({"error": error} if error else {})}})
-        errors = any("error" in item["create"] for item in items)
-        return json.dumps({"errors": errors, "items": items}, separators=(",", ":")).encode()
-
-    return answer
-
-
-def everything(status: int, error: dict[str, str]) -> Answer:
-    """A bulk reply that says the same of each record."""
-    return lambda ids: statuses(dict.fromkeys(ids, (status, error)))(ids)
-
-
-def refuses(status: int) -> Answer:
-    """The request as a whole is refused."""
-
-    def answer(_ids: list[str]) -> bytes:
-        raise RefusedError(status, Cause(type="some_exception", reason="because"))
-
-    return answer
-
-
-def away(_ids: list[str]) -> bytes:
-    """Nothing answers."""
-    raise Waiting("nobody there")
-
-
-class Room:
-    """A Delivery, what it wrote and what it counted."""
-
-    def __init__(self, folder: Path, *answers: Answer, limit: int = 1_000_000, **more: Any) -> None:
-        self.server, self.tally, self.give_up = Replies(*answers), Tally(), threading.Event()
-        self.letters = DeadLetters(folder, 1_000_000)
-        self.delivery = Delivery(
-            cast("Server", self.server),
-            self.letters,
-            self.tally,
-            self.give_up,
-            limit,
-            now=lambda: 1_764_000_000.5,
-            **more,
-        )
-
-    def one_pass(self, batch: Batch, pending: list[int] | None = None) -> Outcome:
-        """One pass, without waiting for a server that cannot take it."""
-        return self.delivery._pass(batch, list(range(len(batch))) if pending is None else pending)
-
-    def dead(self) -> list[DeadLetter]:
-        """The dead letters on disk."""
-        return [letter for file in self.letters.files() for letter in read(file)]
-
-
-def batch_of(count: int, index: str = INDEX, batch: Batch | None = None, path: str = "a.jsonl") -> Batch:
-    """A batch of records with ids id-0, id-1 … in one stretch of a file."""
-    batch = batch or Batch()
-    first = len(batch)
-    batch.begin(0, path, 0)
-    for number in range(first, first + count):
-        action = b'{"create":{"_index":"%b","_id":"id-%d"}}' % (index.encode(), number)
-        batch.actions.append(action)
-        batch.documents.append(b'{"n":%d}' % number)
-        batch.offsets.append(number * 10)
-        batch.size += len(action) + len(batch.documents[-1]) + 2
-    return batch
+from tests.shipper.replies import (
+    INDEX,
+    OTHER,
+    PARSING,
+    STRANGE,
+    Room,
+    batch_of,
+    everything,
+    refuses,
+    statuses,
+)  # fmt: skip
 
 
 def test_a_batch_that_is_taken_whole_is_one_request(tmp_path: Path) -> None:
@@ -437,122 +343,3 @@ def test_a_reply_without_errors_but_with_a_409_is_looked_at(tmp_path: Path) -> N
     )
     assert room.one_pass(batch_of(2)) == Outcome([], {})
     assert (room.tally.counts["acknowledged"], room.tally.counts["already_there"]) == (1, 1)
-
-
-def test_a_server_that_is_away_is_waited_for_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """`settle` tries again until it is taken; meanwhile `server` is stuck with the reason, afterwards nothing is."""
-    stuck: list[dict[str, str]] = []
-
-    def back(ids: list[str]) -> bytes:
-        stuck.append(dict(room.tally.stuck))
-        return statuses()(ids)
-
-    room = Room(tmp_path, away, away, back)
-    with caplog.at_level(logging.WARNING, "shipper.delivery"):
-        assert room.delivery.settle(batch_of(2), [0, 1]) == Outcome([], {})
-    assert stuck == [{"server": "nobody there"}]
-    assert room.tally.stuck == {}
-    assert room.tally.counts["retries"] == 2
-    assert [record.getMessage() for record in caplog.records] == ["waiting, nothing is lost: nobody there"]
-    assert caplog.records[0].levelno == logging.WARNING
-    assert room.tally.reachable is True
-
-
-def test_a_server_that_is_not_as_it_must_be_is_an_error_in_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Somebody must act: ERROR, not WARNING; and reachable it is."""
-    moments: list[BaseException] = [SystemicError("another cluster"), Waiting("away")]
-
-    def prepare() -> None:
-        if moments:
-            raise moments.pop(0)
-
-    room = Room(tmp_path, statuses(), prepare=prepare)
-    room.tally.reachable = True
-    with caplog.at_level(logging.WARNING, "shipper.delivery"):
-        room.delivery.settle(batch_of(1), [0])
-    levels = [(record.levelno, record.getMessage()) for record in caplog.records]
-    assert levels == [
-        (logging.ERROR, "waiting, nothing is lost: another cluster"),
-        (logging.WARNING, "waiting, nothing is lost: away"),
-    ]
-
-
-def test_only_a_server_that_does_not_answer_is_unreachable(tmp_path: Path) -> None:
-    """SystemicError leaves `reachable` as it was; Waiting says no, from the probe and from a bulk request alike."""
-
-    def raises(error: Waiting) -> Callable[[], None]:
-        def prepare() -> None:
-            raise error
-
-        return prepare
-
-    for error, reachable in ((SystemicError("x"), True), (Waiting("x"), False)):
-        room = Room(tmp_path, statuses(), prepare=raises(error))
-        room.tally.reachable = True
-        with pytest.raises(Waiting):
-            room.one_pass(batch_of(1))
-        assert room.tally.reachable is reachable
-    room = Room(tmp_path, away)
-    with pytest.raises(Waiting):
-        room.one_pass(batch_of(1))
-    assert room.tally.reachable is False
-
-
-def test_the_end_of_the_process_ends_the_waiting(tmp_path: Path) -> None:
-    """Stopped carries the reason; nothing was settled."""
-    room = Room(tmp_path, away)
-    room.give_up.set()
-    with pytest.raises(Stopped, match="nobody there"):
-        room.delivery.settle(batch_of(1), [0])
-    assert room.tally.counts["acknowledged"] == 0
-
-
-def test_another_server_is_tried_at_once(tmp_path: Path) -> None:
-    """A changed setting does not wait for the back-off's end, and its limits count."""
-    room = Room(tmp_path, away)
-    other = Replies(statuses())
-    threading.Timer(0.2, lambda: room.delivery.configure(cast("Server", other), 50, mass_allowed=False)).start()
-    assert room.delivery.settle(batch_of(3), [0, 1, 2]) == Outcome([], {})
-    assert len(other.bodies) > 1
-
-
-def test_the_same_trouble_is_said_twice_a_minute_at_most(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each key has its own clock; the newest text is kept in any case."""
-    clock = [1000.0]
-    monkeypatch.setattr("shipper.delivery.time.monotonic", lambda: clock[0])
-    tally = Tally()
-    with caplog.at_level(logging.DEBUG, "shipper.delivery"):
-        for at, key, text in (
-            (0, "a", "first"), (29.9, "a", "second"), (29.9, "b", "other"), (30, "a", "third"), (59, "a", "fourth"),
-        ):  # fmt: skip
-            clock[0] = 1000.0 + at
-            tally.trouble(key, text)
-            assert tally.last_error == text
-    assert [record.getMessage() for record in caplog.records] == ["first", "other", "third"]
-    clock[0] = 0.0  # a machine that has just booted
-    with caplog.at_level(logging.DEBUG, "shipper.delivery"):
-        Tally().trouble("a", "fresh")
-    assert caplog.records[-1].getMessage() == "fresh"
-
-
-def test_a_fresh_tally_knows_nothing() -> None:
-    """No trouble, no server, no acknowledgement."""
-    tally = Tally()
-    assert (tally.last_acknowledged, tally.last_error, tally.reachable) == (0.0, None, None)
-    assert (tally.counts, tally.errors, tally.stuck) == ({}, {}, {})
-
-
-def test_a_pause_grows_to_half_a_minute_and_has_chance_in_it() -> None:
-    """From a tenth of a second; doubled with each try, 30 seconds at most."""
-
-    class Ends(random.Random):
-        def uniform(self, a: float, b: float) -> float:
-            return a * 1000 + b
-
-    assert [pause(attempt, Ends()) for attempt in (0, 1, 2, 6, 7, 10, 11, 50)] == [
-        100.25, 100.5, 101.0, 116.0, 130.0, 130.0, 130.0, 130.0,
-    ]  # fmt: skip
