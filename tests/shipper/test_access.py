@@ -114,7 +114,7 @@ def test_a_key_that_is_refused_and_then_allowed(shipping: Shipping, tmp_path: Pa
     (shipping.logs / "a.log").write_bytes(shipping.lines(0, 60))
     service, thread = started(shipping)
     try:
-        until(lambda: "correct the user, password or API key" in service.tally.stuck.get("server", ""), "it says so")
+        until(lambda: "SHIPPER_API_KEY_FILE" in service.tally.stuck.get("server", ""), "it says so")
         shipping.cluster.odds = {}
         until(lambda: len(shipping.cluster.documents) == 60, "all arrive", 60)
         until(lambda: not service.tally.stuck, "it says no more")
