@@ -1,21 +1,33 @@
-"""A real Prometheus and a real Alertmanager: an alert arrives at a receiver and resolves; the files are taken."""
+"""The real stack under a real Prometheus and Alertmanager: alerts arrive and resolve; every series asked for exists."""
 
 from __future__ import annotations
 
+import os
+import random
+import re
+import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
+from compose.console.promql import Selector, parse, selectors
 from compose.provision import alertmanager, prometheus
+from compose.provision.alerts import groups
 from compose.provision.files import FOLDER
 from compose.provision.panels import dashboards
+from compose.stack import population
 from compose.stack.alert import send_test
 from compose.stack.supervisor import StackError
 from tests.optional import need
+from tests.provision.recording import openmetrics
 from tests.provision.servers import (
     Endpoint,
     alertmanager_command,
@@ -24,38 +36,49 @@ from tests.provision.servers import (
     running,
     wait_for,
 )
-from tests.stack.running import free_ports
+from tests.provision.test_alerts import promtool
+from tests.stack.running import RunningStack, free_ports, running_stack
 
 COMPRESSED = 60  # minutes become seconds
-CALM = "ml_prediction_error_rate 0.01\nml_model_accuracy 0.91\n"
-BURST = "ml_prediction_error_rate 0.25\nml_model_accuracy 0.91\n"
+CROWD = 16
+SETTINGS: dict[str, Any] = {
+    "APP_THREADS": "1",  # with no queue: a crowd is answered 503, which is the error burst
+    "APP_QUEUE": "0",
+    "APP_DRIFT_MINIMUM": "60",
+}
+MADE_BY_PROMETHEUS = ("up", "ALERTS", "scrape_duration_seconds")
 
 
 class Alerting(msgspec.Struct):
-    """The running pair: the app that is scraped, who is told, who watches the Watchdog, and the addresses."""
+    """The running stack, who is told, who watches the Watchdog, and the addresses of the pair that watches it."""
 
-    app: Endpoint
+    stack: RunningStack
     people: Endpoint
     watcher: Endpoint
     prometheus: str
     alertmanager: str
 
+    def predict(self, count: int, callers: int) -> Counter[int]:
+        """Send so many predictions by so many callers at once; return how many were answered with which status."""
+        body = population.customer(population.load(), random.Random(count))
+        with httpx.Client(timeout=30) as client, ThreadPoolExecutor(callers) as pool:
+            return Counter(
+                pool.map(lambda _: client.post(f"{self.stack.app}/predict", json=body).status_code, range(count))
+            )
+
+    def freeze(self, number: signal.Signals) -> None:
+        """Stop or continue all processes of the model service: it keeps its port and does not answer."""
+        os.killpg(self.stack.pid("app"), number)
+
 
 @pytest.fixture(scope="module")
 def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
-    """Prometheus and Alertmanager with our own files, the waits compressed sixty times."""
+    """The real stack; Prometheus and Alertmanager with our own files, the waits compressed sixty times."""
     folder = tmp_path_factory.mktemp("alerting")
-    app, people, watcher = Endpoint(CALM), Endpoint(), Endpoint()
+    people, watcher = Endpoint(), Endpoint()
     port, manager = free_ports(2)
-    targets = (
-        prometheus.Target("app", app.address),
-        prometheus.Target("shipper", app.address),
-        prometheus.Target("prometheus", f"127.0.0.1:{port}"),
-        prometheus.Target("alertmanager", f"127.0.0.1:{manager}"),
-    )
-    configuration = prometheus.configuration(targets, f"127.0.0.1:{manager}", interval="1s", stack="test")
-    (folder / "prometheus.yml").write_text(configuration)
-    (folder / "rules.yml").write_text(prometheus.rules(compressed=COMPRESSED))
+    need("prometheus", apt="prometheus")
+    urls = [f"http://127.0.0.1:{number}" for number in (port, manager)]
     (folder / "alertmanager.yml").write_text(
         alertmanager.configuration(
             webhook={"url": f"http://{people.address}/"},
@@ -64,49 +87,152 @@ def alerting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
             group_interval="1s",
         )
     )
-    urls = [f"http://127.0.0.1:{number}" for number in (port, manager)]
+    (folder / "rules.yml").write_text(prometheus.rules(compressed=COMPRESSED))
     with (
+        running_stack(folder / "stack", **SETTINGS) as stack,
         running(alertmanager_command(folder, manager), f"{urls[1]}/-/ready", folder / "alertmanager.txt"),
-        running(
-            prometheus_command(folder, port, "--rules.alert.resend-delay=2s"),
-            f"{urls[0]}/-/ready",
-            folder / "prometheus.txt",
-        ),
     ):
-        yield Alerting(app, people, watcher, *urls)
-    for endpoint in (app, people, watcher):
+        targets = prometheus.local_targets(
+            app=_port(stack.app), shipper=_port(stack.shipper), store=_port(stack.store), prometheus=port,
+            alertmanager=manager,
+        )  # fmt: skip
+        configuration = prometheus.configuration(targets, f"127.0.0.1:{manager}", interval="1s", stack="test")
+        (folder / "prometheus.yml").write_text(configuration)
+        command = prometheus_command(folder, port, "--rules.alert.resend-delay=2s")
+        with running(command, f"{urls[0]}/-/ready", folder / "prometheus.txt"):
+            yield Alerting(stack, people, watcher, *urls)
+    for endpoint in (people, watcher):
         endpoint.close()
 
 
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
 def test_an_error_burst_arrives_and_resolves(alerting: Alerting) -> None:
-    """Errors above 10 % reach the receiver as critical, with the runbook, and resolve when they end."""
+    """Callers that the real service refuses reach the receiver as critical, with the runbook, and resolve."""
     people = alerting.people
-    alerting.app.text = BURST
-    try:
-        wait_for(lambda: people.alerts("PredictionErrorRateHigh", "firing", "critical"), "the burst arrives")
-    finally:
-        alerting.app.text = CALM
+
+    def crowd() -> bool:
+        assert set(alerting.predict(2 * CROWD, CROWD)) <= {200, 503}
+        return bool(people.alerts("PredictionErrorRateHigh", "firing", "critical"))
+
+    def calm() -> bool:
+        assert set(alerting.predict(50, 1)) == {200}
+        return bool(people.alerts("PredictionErrorRateHigh", "resolved", "critical"))
+
+    wait_for(crowd, "the burst arrives", 120)
     alert = people.alerts("PredictionErrorRateHigh", "firing", "critical")[0]
-    assert alert["annotations"]["description"].startswith("25% of the prediction requests")
+    assert re.match(r"[1-9][\d.]*% of the prediction requests", alert["annotations"]["description"])
     assert alert["annotations"]["runbook_url"] == "docs/runbook.md#predictionerrorratehigh"
     assert alert["labels"]["stack"] == "test"
-    wait_for(lambda: people.alerts("PredictionErrorRateHigh", "resolved", "critical"), "the burst resolves")
+    wait_for(calm, "the burst resolves", 180)
 
 
 def test_a_service_that_is_down_arrives_and_resolves(alerting: Alerting) -> None:
-    """A target that does not answer becomes a warning, then critical, and resolves when it answers again."""
+    """A service that does not answer becomes a warning, then critical, and resolves when it answers again."""
     people = alerting.people
-    alerting.app.text = None
+    alerting.freeze(signal.SIGSTOP)
     try:
         wait_for(lambda: people.alerts("ServiceDown", "firing", "critical"), "service down arrives")
         shown = query(alerting.prometheus, 'ALERTS{alertname="ServiceDown",alertstate="firing",job="app"}')
         assert {series["metric"]["severity"] for series in shown} == {"warning", "critical"}
     finally:
-        alerting.app.text = CALM
+        alerting.freeze(signal.SIGCONT)
     assert "app does not answer" in {
         a["annotations"]["summary"] for a in people.alerts("ServiceDown", "firing", "critical")
     }
     wait_for(lambda: people.alerts("ServiceDown", "resolved", "critical"), "service down resolves")
+
+
+def _asked() -> list[Selector]:
+    """Return every selector of rules and panels, without windows, recording rules written out."""
+    exprs = [each.expr for page in dashboards() for panel in page.panels() for each in panel.queries
+             if each.source == "prometheus"]  # fmt: skip
+    for group in groups():
+        exprs += [rule.expr for rule in group.recordings] + [rule.expr for rule in group.alerts]
+    recorded = {rule.record for group in groups() for rule in group.recordings}
+    plain = [expr.replace("$__rate_interval", "1m").replace("$__range", "20m") for expr in exprs]
+    found = {
+        msgspec.structs.replace(selector, window=None, offset=0.0)
+        for expr in plain
+        for selector in selectors(parse(expr))
+        if selector.name not in recorded
+    }
+    return sorted(found, key=repr)
+
+
+def test_every_series_that_is_asked_for_is_exposed(alerting: Alerting) -> None:
+    """Each selector of rules and panels, labels included, finds series in the running /metrics of the real parts."""
+    alerting.predict(100, 1)
+    asked = [each for each in _asked() if each.name not in MADE_BY_PROMETHEUS]
+    names = {each.name for each in asked}
+    assert len(names) > 25
+    assert {name.partition("_")[0] for name in names} == {"ml", "http", "prometheus", "alertmanager"}
+    for each in asked:
+        matchers = ",".join(f'{m.label}{m.operator}"{m.text}"' for m in each.matchers)
+        expr = f"{each.name}{{{matchers}}}"
+        wait_for(lambda expr=expr: query(alerting.prometheus, expr), f"{expr} is exposed")  # type: ignore[misc]
+
+
+def test_the_dashboards_recorded_series_are_still_exposed(alerting: Alerting) -> None:
+    """Every metric of app, shipper and store in the recorded run still exists: the recording is not out of date."""
+    alerting.predict(100, 1)
+    recorded = set(re.findall(r"^((?:ml|http)_\w+)\{", openmetrics(), re.MULTILINE))
+    urls = (f"{alerting.stack.app}/metrics", f"{alerting.stack.shipper}/metrics",
+            f"{alerting.stack.store}/_embedded/metrics")  # fmt: skip
+
+    def missing() -> set[str]:
+        exposed = "".join(httpx.get(url).text for url in urls)
+        # Families without a series yet (refusals before the first one) have their TYPE line all the same.
+        families = set(re.findall(r"^# TYPE (\w+)", exposed, re.MULTILINE))
+        return {name for name in recorded if not {name, re.sub(r"_(bucket|sum|count)$", "", name)} & families}
+
+    wait_for(lambda: not missing(), f"every recorded metric is exposed, {missing()} too")
+
+
+def test_the_stores_metrics_are_clean(alerting: Alerting) -> None:
+    """`promtool check metrics` has nothing to say about what the store exposes."""
+    text = httpx.get(f"{alerting.stack.store}/_embedded/metrics").text
+    done = promtool("check", "metrics", input=text)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ml_store_documents " in text
+
+
+def _post(url: str, *alerts: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Hand alerts to Alertmanager and return how it shows them, by summary."""
+    body = [{"labels": labels, "annotations": {"summary": labels["test"]}} for labels in alerts]
+    assert httpx.post(f"{url}/api/v2/alerts", json=body).status_code == 200
+    shown = httpx.get(f"{url}/api/v2/alerts").json()
+    return {each["annotations"]["summary"]: each for each in shown if "test" in each["labels"]}
+
+
+def test_grafanas_alerts_page_nobody_twice(alerting: Alerting) -> None:
+    """Alerts with Grafana's label go to the receiver that tells nobody; the same one of Prometheus goes to people."""
+    own = {"alertname": "ModelAccuracyLow", "severity": "warning", "job": "page-test"}
+    shown = _post(alerting.alertmanager, {**own, "test": "ours"}, {**own, "origin": "grafana", "test": "grafana"})
+    receivers = {name: [each["name"] for each in shown[name]["receivers"]] for name in ("ours", "grafana")}
+    assert receivers == {"ours": ["people"], "grafana": ["nobody"]}
+    wait_for(lambda: alerting.people.alerts("ModelAccuracyLow", "firing", "warning"), "ours arrives")
+    told = [a for body in list(alerting.people.received) for a in body["alerts"]]
+    assert not [a for a in told if a["labels"].get("origin") == "grafana"]
+
+
+def test_critical_silences_warning(alerting: Alerting) -> None:
+    """While the critical alert of a name fires, Alertmanager suppresses the warning of the same part only."""
+    own = {"alertname": "ShipperLag", "job": "inhibition"}
+    alerts = (
+        {**own, "severity": "critical", "instance": "a", "test": "critical"},
+        {**own, "severity": "warning", "instance": "a", "test": "same"},
+        {**own, "severity": "warning", "instance": "b", "test": "other"},
+    )
+
+    def states() -> dict[str, str]:
+        return {name: each["status"]["state"] for name, each in _post(alerting.alertmanager, *alerts).items()}
+
+    wait_for(lambda: states().get("same") == "suppressed", "the warning is suppressed")
+    assert states()["other"] != "suppressed"
+    assert states()["critical"] != "suppressed"
 
 
 def test_the_dead_mans_switch_has_its_own_way(alerting: Alerting) -> None:
