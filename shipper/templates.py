@@ -17,7 +17,6 @@ logger = logging.getLogger("shipper.templates")
 
 PACKAGE = "index_templates"
 POLICY = "ml-pipeline"
-COMPONENTS = ("ml-pipeline-settings", "ml-pipeline-mappings")
 TEMPLATES = ("ml-pipeline", "ml-pipeline-undated")
 _HELP = "`ml-shipper setup` with rights to manage templates and policies installs what is missing"
 

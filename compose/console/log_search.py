@@ -12,7 +12,6 @@ from compose.console.timerange import RangeError, TimeRange, parse_range
 from compose.provision.visualisations import TIME_FIELD
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-COLUMNS = ("level", "message", "error", "request_id")
 PAGE = 50
 LONGEST_QUERY = 2000
 BARS = 60

@@ -10,7 +10,6 @@ SUFFIX = {
     "percentunit": " %", "percent": " %", "reqps": " /s", "s": " s", "decmbytes": " MB", "bytes": " B", "short": "",
     "none": "", "dateTimeFromNow": "",
 }  # fmt: skip
-WORDS = {"green": "good", "yellow": "attention", "red": "bad", "blue": "plain"}
 
 
 def number(value: float, decimals: int | None = None) -> str:

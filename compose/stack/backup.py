@@ -25,7 +25,6 @@ Say = Callable[[str], None]
 MANIFEST = "manifest.json"
 NAME_FORMAT = "%Y%m%dT%H%M%SZ"
 SNAPSHOT_SECONDS = 3600.0
-BLOCK = 1024 * 1024
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):

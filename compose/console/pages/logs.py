@@ -30,7 +30,6 @@ from compose.provision.visualisations import INDEX_PATTERN
 
 TAIL_MILLISECONDS = 2000
 TAIL_LINES = 200
-LEVEL_MOOD = {"ERROR": "bad", "CRITICAL": "bad", "WARNING": "attention"}
 FIGURES: dict[str, Callable[[float], str]] = {
     "prediction": lambda value: f"→ {value:.0f}",
     "confidence": lambda value: f"{100 * value:.1f} %",
