@@ -18,7 +18,7 @@ def read_verb(arguments: list[str]) -> tuple[str, list[str]]:
     """Return the verb of the command line (empty for the ordinary run), and what is handed to pytest."""
     parser = argparse.ArgumentParser(
         prog="python3 tests",
-        description="Run the tests, in random order: the seed is printed, `-p randomly_seed=N` repeats it.",
+        description="Run the tests, in random order: the seed is printed, `--randomly-seed=N` repeats it.",
         epilog="Anything else is handed to pytest: `python3 tests tests/shipper -x`.",
     )
     verbs = parser.add_mutually_exclusive_group()
