@@ -30,6 +30,7 @@ from shipper.tail import Tail
 
 logger = logging.getLogger("shipper.recognition")
 
+_STEP = 1024 * 1024
 _DATE = re.compile(r"(?<!\d)(20\d\d)[-.]?(0[1-9]|1[0-2])[-.]?(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
@@ -225,10 +226,7 @@ class Recognition:
 def is_held(tail: Tail, source: Source, size: int) -> bool:
     """Whether all of another file is the beginning of what a tail reads, and enough to be no accident."""
     mine = tail.handle.source
-    if size < ALIKE_BYTES or size > mine.size():
-        return False
-    length = min(size, SIGNATURE_BYTES)
-    return all(mine.at(at, length) == source.at(at, length) for at in (0, size - length))
+    return ALIKE_BYTES <= size <= mine.size() and _equal(mine, source, size)
 
 
 def continues(tail: Tail, source: Source, size: int) -> bool:
@@ -242,5 +240,14 @@ def continues(tail: Tail, source: Source, size: int) -> bool:
         return bool(enough) and size >= tail.read and source.at(place, len(reader.before)) == reader.before
     mine = reader.source
     whole = mine.size()
-    length = min(whole, SIGNATURE_BYTES)
-    return size >= whole and all(source.at(at, length) == mine.at(at, length) for at in (0, whole - length))
+    return size >= whole and _equal(mine, source, whole)
+
+
+def _equal(one: Source, other: Source, length: int) -> bool:
+    """Whether two files are equal up to a length; the end first, for there they differ if at all."""
+    place = max(0, length - SIGNATURE_BYTES)
+    if one.at(place, length - place) != other.at(place, length - place):
+        return False
+    return all(
+        one.at(at, min(_STEP, length - at)) == other.at(at, min(_STEP, length - at)) for at in range(0, length, _STEP)
+    )

@@ -124,6 +124,9 @@ class Tails:
         self.unreadable.cleared(file.path)
         if isinstance(tail, Passed):
             source.close()
+            if tail is Passed.COPY and passed is None:
+                self.counts["copies"] += 1
+                logger.info("%s is a copy of a file that is read: not read as well", file.path)
             self._passed[key] = (file.size, file.modified, passed[2] if passed else moment, self._changes, tail)
             return None
         self._passed.pop(key, None)

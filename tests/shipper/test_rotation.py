@@ -254,6 +254,18 @@ def test_a_copy_beside_its_original_is_left_alone(shipping: Shipping, running: S
     shipping.each_once(50)
 
 
+def test_equal_ends_do_not_make_a_copy(shipping: Shipping, running: Service) -> None:
+    """Files that differ in their middle alone are two files; one that is equal throughout is a copy, and counted."""
+    head, tail = b"# " + b"=" * 2000 + b"\n", b"# " + b"-" * 2000 + b"\n"
+    (shipping.logs / "a.log").write_bytes(head + line(0) + tail)
+    arrived(shipping, 3)
+    (shipping.logs / "b.log").write_bytes(head + line(1) + tail)
+    until(lambda: "line 1" in shipping.cluster.messages(), "the other one is read")
+    (shipping.logs / "c.log").write_bytes(head + line(0) + tail)
+    until(lambda: running.tails.counts["copies"] == 1, "the copy is counted")
+    assert shipping.cluster.messages()["line 0"] == 1
+
+
 def test_two_files_with_equal_first_lines_are_two(shipping: Shipping) -> None:
     """Equal beginnings, even of a kilobyte, do not make two living files one."""
     head = b"# " + b"=" * 2000 + b"\n"
