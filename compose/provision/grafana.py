@@ -15,7 +15,8 @@ SCHEMA_VERSION = 39
 PROMETHEUS = {"type": "prometheus", "uid": "prometheus"}
 ELASTICSEARCH = {"type": "elasticsearch", "uid": "elasticsearch"}
 KIBANA = "http://localhost:5601"
-CONSOLE = "http://localhost:5601/logs"
+# Kibana has 5601 in the Docker stack, so a console beside it takes the next port (docs/dashboards.md).
+CONSOLE = "http://localhost:5602/logs"
 
 
 def dashboard_json(dashboard: Dashboard) -> dict[str, Any]:
@@ -114,6 +115,9 @@ def _options(panel: Panel) -> dict[str, Any]:
                 "textMode": "auto",
                 "justifyMode": "auto",
                 "orientation": "auto",
+                "wideLayout": True,
+                "showPercentChange": False,
+                "percentChangeColorMode": "standard",
             }
         case "timeseries":
             return {
@@ -124,12 +128,14 @@ def _options(panel: Panel) -> dict[str, Any]:
             return {
                 "reduceOptions": last,
                 "pieType": "pie",
+                "orientation": "auto",
                 "displayLabels": ["percent"],
                 "legend": {
                     "displayMode": "table",
                     "placement": "right",
                     "showLegend": True,
                     "values": ["value", "percent"],
+                    "calcs": [],
                 },
                 "tooltip": {"mode": "single", "sort": "none"},
             }
@@ -137,14 +143,23 @@ def _options(panel: Panel) -> dict[str, Any]:
             return {
                 "calculate": False,
                 "cellGap": 1,
-                "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64},
+                "color": {
+                    "mode": "scheme",
+                    "scheme": "Oranges",
+                    "steps": 64,
+                    "fill": "dark-orange",
+                    "exponent": 0.5,
+                    "reverse": False,
+                },
+                "showValue": "never",
+                "exemplars": {"color": "rgba(255,0,255,0.7)"},
                 "yAxis": {"unit": panel.unit, "axisPlacement": "left"},
                 "rowsFrame": {"layout": "auto"},
                 "tooltip": {"mode": "single", "yHistogram": False},
                 "legend": {"show": True},
             }
         case "table":
-            return {"showHeader": True, "cellHeight": "sm"}
+            return {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"}
 
 
 def _links(panel: Panel) -> list[dict[str, Any]]:
@@ -159,10 +174,22 @@ def _links(panel: Panel) -> list[dict[str, Any]]:
         f"query:(language:kuery,query:'{query}'))"
     )
     console = f"{CONSOLE}?q={quote(panel.logs, safe='')}&from=${{__from:date:iso}}&to=${{__to:date:iso}}"
-    return [
-        {"title": "Log lines (Kibana)", "url": discover, "targetBlank": True},
-        {"title": "Log lines (console)", "url": console, "targetBlank": True},
-    ]
+    return [_link("Log lines (Kibana)", discover), _link("Log lines (console)", console)]
+
+
+def _link(title: str, url: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "type": "link",
+        "icon": "external link",
+        "tooltip": "",
+        "url": url,
+        "tags": [],
+        "asDropdown": False,
+        "targetBlank": True,
+        "includeVars": False,
+        "keepTime": False,
+    }
 
 
 def _target(query: Query, ref: str, panel: Panel) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from compose.provision.kibana import CORE_VERSION, TYPE_VERSIONS
+from compose.provision.kql import KqlError, to_dsl
 
 DASHBOARD_KEYS = frozenset(
     [
@@ -42,7 +42,6 @@ FITTING = {
     "max": NUMBERS | {"date"},
 }
 GRID_WIDTH = 48
-_CLAUSE = re.compile(r'(?:NOT )?(?P<field>[@\w.]+)(?:: ?|\s*[<>]=?\s*)(?:\*|"[^"]*"|[\w./-]+)')
 
 Fields = dict[str, str]
 
@@ -86,6 +85,8 @@ def _object(each: dict[str, Any], keys: set[tuple[Any, Any]], fields: Fields) ->
         return
     if (each.get("coreMigrationVersion"), each.get("typeMigrationVersion")) != (CORE_VERSION, TYPE_VERSIONS[kind]):
         yield f"stamps are not {CORE_VERSION} and {TYPE_VERSIONS[kind]}"
+    if each.get("managed") is not False:
+        yield "managed is not false: people could not edit it"
     if not attributes.get("title"):
         yield "has no title"
     parsed: dict[str, Any] = {}
@@ -107,6 +108,8 @@ def _object(each: dict[str, Any], keys: set[tuple[Any, Any]], fields: Fields) ->
         case "dashboard":
             yield from _dashboard(attributes, parsed, each.get("references", []))
         case "index-pattern":
+            if names:
+                yield "a data view needs no references"
             if fields.get(attributes.get("timeFieldName", "")) != "date":
                 yield f"time field {attributes.get('timeFieldName')} is no date in the index template"
 
@@ -206,10 +209,7 @@ def _dashboard(attributes: dict[str, Any], parsed: dict[str, Any], references: l
 
 
 def _kql(text: str, fields: Fields) -> Iterator[str]:
-    """Check the small part of KQL that we use: clauses joined by and/or, each `field: value`, perhaps with NOT."""
-    for clause in re.split(r" (?:and|or) ", text) if text else []:
-        match = _CLAUSE.fullmatch(clause)
-        if match is None:
-            yield f"KQL {clause!r} is not understood"
-        elif match["field"] not in fields:
-            yield f"KQL field {match['field']} is not in the index template"
+    try:
+        to_dsl(text, fields)
+    except KqlError as error:
+        yield str(error)

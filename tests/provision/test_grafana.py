@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
+import jsonschema_rs
 import pytest
 import yaml
 
+from compose.console.log_search import Asked
 from compose.provision.files import FOLDER, differing
 from compose.provision.grafana import dashboard_json, panel_id
 from compose.provision.grafana_check import dashboard_complaints, provisioning_complaints
+from compose.provision.kibana_check import template_fields
+from compose.provision.kql import to_dsl
 from compose.provision.panels import dashboards
+from tests.provision.grafana_schema import DASHBOARD
 
+VALIDATOR = jsonschema_rs.Draft202012Validator(DASHBOARD)
 GRAFANA = FOLDER / "grafana"
 PAGES = {page.uid: page for page in dashboards()}
 PROVISIONING = sorted(path.relative_to(GRAFANA / "provisioning") for path in GRAFANA.rglob("provisioning/*/*.yml"))
@@ -29,6 +38,60 @@ def test_the_committed_files_are_the_generated_ones() -> None:
 def test_the_dashboards_are_clean(uid: str) -> None:
     """The linter has nothing to say."""
     assert dashboard_complaints(json.loads((GRAFANA / "dashboards" / f"{uid}.json").read_text())) == []
+
+
+@pytest.mark.parametrize("uid", PAGES)
+def test_the_dashboards_fit_the_schema(uid: str) -> None:
+    """The committed JSON fits the schema of classic dashboards, every key of every panel included."""
+    content = json.loads((GRAFANA / "dashboards" / f"{uid}.json").read_text())
+    assert [f"{error.instance_path}: {error.message}" for error in VALIDATOR.iter_errors(content)] == []
+
+
+SCHEMA_MISTAKES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "unknown panel key": lambda d: d["panels"][0].update(descripton="x"),
+    "option of another panel": lambda d: d["panels"][0]["options"].update(pieType="pie"),
+    "value that Grafana does not know": lambda d: d["panels"][0]["options"].update(colorMode="text"),
+    "threshold as text": lambda d: d["panels"][0]["fieldConfig"]["defaults"]["thresholds"]["steps"][1].update(
+        value="1"
+    ),
+    "link without its type": lambda d: d["panels"][1]["links"][0].pop("type"),
+    "wrong kind": lambda d: d["panels"][0].update(type="singlestat"),
+    "new schema version": lambda d: d.update(schemaVersion=99),
+    "target without a query": lambda d: d["panels"][0]["targets"][0].pop("expr"),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMA_MISTAKES)
+def test_the_schema_refuses_each_mistake(name: str) -> None:
+    """A dashboard that Grafana would show wrongly does not fit."""
+    content = dashboard_json(PAGES["ml-pipeline-production"])
+    assert VALIDATOR.is_valid(content)
+    SCHEMA_MISTAKES[name](content)
+    assert not VALIDATOR.is_valid(content)
+
+
+def test_the_links_lead_to_the_lines_behind_the_panel() -> None:
+    """Each link has the panel's time range and its filter; the console reads its address as that search."""
+    fields = template_fields(json.loads((files("index_templates") / "ml-pipeline.mappings.json").read_text()))
+    linked = 0
+    for page in PAGES.values():
+        for panel, shown in zip(
+            page.panels(), (p for p in dashboard_json(page)["panels"] if p["type"] != "row"), strict=True
+        ):
+            assert bool(panel.logs) == bool(shown["links"])
+            if panel.logs is None:
+                continue
+            linked += 1
+            to_dsl(panel.logs, fields)  # it is KQL that we understand, on fields of the template
+            moments = {"${__from:date:iso}": "2026-11-24T09:00:00.000Z", "${__to:date:iso}": "2026-11-24T09:20:00.000Z"}
+            kibana, console = (functools.reduce(lambda url, pair: url.replace(*pair), moments.items(), link["url"])
+                               for link in shown["links"])  # fmt: skip
+            assert "time:(from:'2026-11-24T09:00:00.000Z',to:'2026-11-24T09:20:00.000Z')" in kibana
+            assert f"query:'{quote(panel.logs, safe='')}'" in kibana
+            asked = Asked.from_address(dict(parse_qsl(urlsplit(console).query)), now=1_795_512_000)
+            assert asked.text == panel.logs
+            assert asked.spread.span == 20 * 60
+    assert linked >= 8
 
 
 @pytest.mark.parametrize("path", PROVISIONING, ids=str)
