@@ -77,7 +77,7 @@ def drawn(panel: Panel, source: PrometheusHistory | SampleHistory, spread: TimeR
 
 
 def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRange, zone: Zone) -> Drawn:
-    name, newest = headline(named)
+    name, newest = headline(named, has_limits=bool(panel.thresholds))
     result = Drawn(
         value=units.value_text(newest, panel.unit, panel.decimals),
         colour=units.colour(newest, panel.thresholds),
@@ -109,8 +109,10 @@ def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRang
     return result
 
 
-def headline(named: list[tuple[str, Floats, Curve]]) -> tuple[str, float]:
-    """Return name and newest value of the series that a panel's head tells: /predict's, else the largest.
+def headline(named: list[tuple[str, Floats, Curve]], *, has_limits: bool) -> tuple[str, float]:
+    """Return name and newest value of the series that a panel's head tells.
+
+    It is /predict's; else, where the panel has thresholds, the largest; else the first.
 
     The name is empty where there is only one series.
     """
@@ -120,6 +122,8 @@ def headline(named: list[tuple[str, Floats, Curve]]) -> tuple[str, float]:
         if name == "/predict":
             return name, _newest(curve)
     values = [(name, _newest(curve)) for name, _, curve in named]
+    if not has_limits:
+        return values[0]
     return max(values, key=lambda each: -math.inf if math.isnan(each[1]) else each[1])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import Dash, Input, Output
 
-from compose.console import api, security, shell
+from compose.console import api, security, shell, timing
 from compose.console.history import History
 from compose.console.overview_data import Parts
 from compose.console.pages import dashboard, logs, model, overview, panels, pipeline, tryit
@@ -71,5 +71,6 @@ def create_console(settings: ConsoleSettings, aims: Objectives | None = None) ->
         return frame() if frame else notice(f"There is no page {path[:100]}.", "attention")
 
     api.routes(app.server, parts, settings)
+    timing.tell(app.server)
     security.protect(app.server, settings, app.csp_hashes)
     return app

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
 import msgspec
 
+from compose.console import timing
 from compose.console.settings import ConsoleSettings
 
 
@@ -70,6 +72,7 @@ class Store:
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None, parameters: dict[str, str] | None) -> Any:
         content = None if body is None else msgspec.json.encode(body)
+        began = time.perf_counter()
         try:
             answer = self._client.request(method, path, content=content, params=parameters)
         except httpx.TimeoutException:
@@ -78,6 +81,8 @@ class Store:
             ) from None
         except httpx.HTTPError as error:
             raise AwayError(f"the store at {self.url} is away ({_brief(error)})") from None
+        finally:
+            timing.spent("store", time.perf_counter() - began)
         if answer.status_code >= 400:
             raise AwayError(f"the store at {self.url} says: {_reason(answer)}")
         try:

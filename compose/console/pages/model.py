@@ -46,7 +46,7 @@ def layout() -> Component:
                     html.Div(id="model-confusion"),
                     html.Div(id="model-drift"),
                 ],
-                className="grid three",
+                className="grid model-middle",
             ),
             html.Div([panel_card(PANELS[key]) for key in SHOWN], className="grid three"),
         ],

@@ -1,0 +1,109 @@
+"""Every page with data, empty, and with the store away; accessible, and readable on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.browser.viewer import Viewer
+from tests.stack.running import RunningStack
+
+PAGES = {
+    "/": "Predictions per Minute",
+    "/logs": "lines",
+    "/dashboard": "Log Levels Over Time",
+    "/model": "The active model",
+    "/pipeline": "Indices",
+    "/try": "Its log line",
+}
+WITH_DATA = {
+    "/": "the service answers and logs arrive",
+    "/logs": "prediction served",
+    "/dashboard": "scoring:",
+    "/model": "40 labels since the service started",
+    "/pipeline": "foreign.jsonl",
+    "/try": "has a housing loan",
+}
+EMPTY = {
+    "/": "The service is unwell: it does not answer.",
+    "/logs": "No log lines match in this time range.",
+    "/dashboard": "No log lines in this time range.",
+    "/model": "The model service is away",
+    "/pipeline": "No index is there yet.",
+    "/try": "is away",
+}
+STORELESS = {
+    "/": "the store does not answer; lines wait in the log files",
+    "/logs": "is away",
+    "/dashboard": "is away",
+    "/model": "is away",
+    "/pipeline": "is away",
+    "/try": "has a housing loan",
+}
+
+pytestmark = pytest.mark.timeout(900)  # the first one starts the stack, and may train its model
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_with_data(path: str, stack: RunningStack, visit: Callable[..., Viewer]) -> None:
+    """With data every page shows it, without a complaint in the browser's console and without a foreign request."""
+    viewer = visit(stack.console + path)
+    foreign: list[str] = []
+    viewer.page.on("request", lambda request: foreign.append(request.url))
+    viewer.says(PAGES[path])
+    viewer.says(WITH_DATA[path])
+    viewer.settled()
+    assert [url for url in foreign if not url.startswith((stack.console, "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_without_data(path: str, empty: str, visit: Callable[..., Viewer]) -> None:
+    """On an empty store every page says in words that there is nothing, and what is away."""
+    viewer = visit(empty + path)
+    viewer.says(EMPTY[path])
+    viewer.settled()
+    viewer.says(EMPTY[path])
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_with_the_store_away(path: str, storeless: str, visit: Callable[..., Viewer]) -> None:
+    """With the store away every page stands, says so, and shows what the other services tell."""
+    viewer = visit(storeless + path)
+    viewer.says(PAGES[path] if path != "/logs" else "No answer")
+    viewer.says(STORELESS[path])
+    viewer.settled()
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (380, "light"), (380, "dark")])
+def test_a_page_is_accessible(
+    path: str, width: int, scheme: str, stack: RunningStack, visit: Callable[..., Viewer]
+) -> None:
+    """axe finds nothing against WCAG 2.1 AA in light and dark, wide and narrow; nothing is wider than the window."""
+    viewer = visit(stack.console + path, width=width, scheme=scheme)
+    viewer.says(WITH_DATA[path])
+    viewer.settled()
+    assert viewer.violations() == []
+    assert viewer.width_of_content() <= width
+
+
+def test_a_path_that_is_not_there(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
+    """Another path says that there is no such page."""
+    visit(stack.console + "/nowhere").says("There is no page /nowhere.")
+
+
+def test_the_page_stays_when_the_store_goes(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
+    """A store that dies under an open page leaves the page standing; the verdict is well again once it is back."""
+    viewer = visit(stack.console + "/")
+    viewer.says("the service answers and logs arrive")
+    stack.kill("store")
+    viewer.page.get_by_role("button", name="Refresh").click()
+    viewer.page.wait_for_timeout(50)
+    viewer.says("Model Accuracy")
+    viewer.page.wait_for_function(
+        "() => { document.getElementById('refresh').click(); return /is well|All is well/.test("
+        "document.getElementById('page').innerText); }",
+        polling=1500,
+        timeout=60_000,
+    )

@@ -1,0 +1,54 @@
+"""One open page as a person sees it: what it says, what its console complains of, axe's findings."""
+
+from __future__ import annotations
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PATIENCE = 60_000  # milliseconds; the machine may be busy
+AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+
+
+class Viewer:
+    """A page, watched."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.on("console", lambda message: self._heard(message.type, message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.complaints.append(text)
+
+    def says(self, text: str, selector: str = "#page") -> None:
+        """Wait until the page says it."""
+        expect(self.page.locator(selector).first).to_contain_text(text, timeout=PATIENCE)
+
+    def settled(self) -> None:
+        """Wait until no callback is under way and nothing says that it loads."""
+        self.page.wait_for_function(
+            "() => !document.querySelector('[data-dash-is-loading]')"
+            " && !/(Loading|Asking|Searching) …|Loading\\.\\.\\./.test(document.body.innerText)",
+            timeout=PATIENCE,
+        )
+        self.page.wait_for_load_state("networkidle", timeout=PATIENCE)
+
+    def violations(self) -> list[str]:
+        """Return what axe finds against WCAG 2.1 AA and its best practices, one line each."""
+        found = Axe().run(self.page, options=AXE_OPTIONS).response["violations"]
+        return [
+            f"{each['id']} ({each['impact']}): {node['target']} {node.get('failureSummary', '')[:300]}"
+            for each in found
+            for node in each["nodes"][:3]
+        ]
+
+    def width_of_content(self) -> int:
+        """Return how wide the document is in pixels: more than the window would have to be scrolled sideways."""
+        width: int = self.page.evaluate("() => document.documentElement.scrollWidth")
+        return width
