@@ -15,6 +15,7 @@ from compose.provision.alerts import Alert, alerts
 from compose.provision.prometheus import seconds
 
 TICK = 15.0
+STALE = 300.0  # seconds
 Phase = Literal["inactive", "pending", "firing", "unknown"]
 ORDER = {"firing": 0, "pending": 1, "unknown": 2, "inactive": 3}
 
@@ -85,10 +86,19 @@ def states(history: History, now: float) -> list[State]:
     source = history.source()
     if isinstance(source, PrometheusHistory) and {alert.name for alert in alerts()} <= source.rules():
         found = told(source)
+    elif isinstance(source, SampleHistory) and _is_stale(source):
+        # Without samples `absent` would hold, and everything else be quiet: neither is knowledge.
+        why = "no samples of the last five minutes are in the store"
+        found = [State(alert=alert, phase="unknown", why=why) for alert in alerts()]
     else:
         found = [state for alert in alerts() for state in evaluated(alert, source, now)]
     severity = {"critical": 0, "warning": 1, "info": 2, "none": 3}
     return sorted(found, key=lambda s: (ORDER[s.phase], severity[s.alert.severity], s.alert.name))
+
+
+def _is_stale(source: SampleHistory) -> bool:
+    age = source.age()
+    return age is None or age > STALE
 
 
 def told(source: PrometheusHistory) -> list[State]:

@@ -91,6 +91,15 @@ class SampleHistory:
             since = held.newest
         held.forget(now - LEVELS[step])
 
+    def age(self) -> float | None:
+        """Return how many seconds old the newest sample is; None where there is none.
+
+        Raises:
+            AwayError: the store is away.
+        """
+        newest = self.level(0).newest
+        return self._clock() - newest if newest else None
+
     def curves(self, expr: str, times: Floats) -> list[Curve]:
         """Return the series of an expression at each moment.
 

@@ -134,13 +134,14 @@ def aspect_of(state: State) -> str:
 def aspects(facts: Facts, aims: Objectives) -> tuple[Aspect, Aspect, Aspect]:
     """Return how model, service and log pipeline are, each with the most serious reason."""
     found: dict[str, list[tuple[Mood, str]]] = {"model": [], "service": [], "pipeline": []}
+    # Of two reasons that are as grave the first one is told: what was just asked, then the alerts.
+    _model(facts, aims, found["model"])
+    _service(facts, aims, found["service"])
+    _pipeline(facts, aims, found["pipeline"])
     for state in covered(facts.states):
         if state.phase == "firing":
             mood: Mood = "bad" if state.alert.severity == "critical" else "attention"
             found[aspect_of(state)].append((mood, summary(state)))
-    _model(facts, aims, found["model"])
-    _service(facts, aims, found["service"])
-    _pipeline(facts, aims, found["pipeline"])
     titles = {"model": "Model", "service": "Service", "pipeline": "Log pipeline"}
     made = []
     for key, reasons in found.items():

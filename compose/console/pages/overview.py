@@ -131,6 +131,8 @@ def alerts_card(states: list[AlertState], why: str, now: float) -> Component:
     children: list[Component] = []
     if why and not states:
         children.append(parts.notice(f"Alerts are not known: {why}", "attention"))
+    elif states and len(unknown) == len(states):
+        return parts.card("Alerts", parts.notice(f"Alerts are not known: {unknown[0].why}.", "attention"))
     elif rows:
         children.append(html.Ul(rows, className="alerts"))
     else:
