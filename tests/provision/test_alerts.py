@@ -16,6 +16,7 @@ from tests.optional import need
 from tests.provision.alert_cases import CASES, Series
 
 RULES = FOLDER / "prometheus" / "rules.yml"
+FIRED: dict[str, list[dict[str, Any]]] = yaml.safe_load((Path(__file__).parent / "fired_alerts.yaml").read_text())
 ROOT = FOLDER.parent.parent.parent
 
 
@@ -50,7 +51,8 @@ def unit_tests(key: str) -> list[dict[str, Any]]:
     firing = [_expect(key, case.at, case.count)]
     if case.at:
         firing.append(_expect(key, case.at - 1, 0))
-    tests = [_test(f"{key} fires", case.fires, firing)]
+    told = {"eval_time": f"{case.at}m", "alertname": key.partition("/")[0], "exp_alerts": FIRED[key]}
+    tests = [_test(f"{key} fires", case.fires, firing) | {"alert_rule_test": [told]}]
     late = case.at + 20
     tests += [
         _test(f"{key} below {number}", series, [_expect(key, minute, 0) for minute in (case.at, late)])
@@ -63,12 +65,14 @@ def unit_tests(key: str) -> list[dict[str, Any]]:
 
 def test_each_alert_has_its_cases() -> None:
     """No alert without a proof, no proof without an alert."""
-    assert {alert.key for alert in alerts()} == CASES.keys()
+    assert {alert.key for alert in alerts()} == CASES.keys() == FIRED.keys()
+    for key, told in FIRED.items():
+        assert key.split("/")[1] in {each["exp_labels"]["severity"] for each in told}
 
 
 @pytest.mark.parametrize("group", [group.name for group in groups()])
 def test_the_alerts_fire_when_they_should(group: str, tmp_path: Path) -> None:
-    """For every alert: fires, does not fire a minute early, nor just below, and keeps quiet without data."""
+    """Every alert fires with its labels and words, not a minute early, not just below, and as said without data."""
     keys = [alert.key for each in groups() if each.name == group for alert in each.alerts]
     content = {
         "rule_files": [str(RULES)],
