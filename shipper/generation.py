@@ -116,7 +116,12 @@ def compare(record: Record, head: bytes, size: int, before_offset: bytes) -> Kin
 
 
 def is_copy(record: Record, head: bytes, size: int, before_offset: bytes) -> bool:
-    """Whether a file with another inode holds the remembered generation: a copy, a moved or an unpacked file."""
-    if not record.offset or size < record.offset or not begins_alike(record, head):
+    """Whether a file with another inode holds the remembered generation: a copy, a moved or an unpacked file.
+
+    Of a generation that nothing was acknowledged of, perhaps only for a crash, the beginning must be long enough.
+    """
+    if size < record.offset or not begins_alike(record, head):
         return False
+    if not record.offset:
+        return record.signature_length >= ALIKE_BYTES
     return digest(before_offset) == record.marker

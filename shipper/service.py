@@ -274,9 +274,16 @@ class Service:
         found = find(self.settings.globs, self.settings.exclude)
         for tail in self.tails.look(found, moment, now):
             self._due[tail.number] = None
+        self._note_new()
         self.tails.tidy(moment, now, self.settings.delete_acknowledged, lambda path: Path(path).unlink())
         self._scan_cost = time.thread_time() - began
         self._scanned = time.monotonic()
+
+    def _note_new(self) -> None:
+        """Write new generations down before a line of them is sent: after a crash, a packed copy is known again."""
+        if self.tails.fresh:
+            self.tails.fresh = False
+            self._save()
 
     def _fill(self) -> bool:
         """Read a piece of each file that has something; returns whether anything was read."""

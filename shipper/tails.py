@@ -44,6 +44,7 @@ class Tails:
         self._attached: dict[str, Tail] = {}  # by generation
         self._by_file: dict[tuple[int, int], Tail] = {}
         self._passed: dict[tuple[int, int], tuple[int, int, float, int, Passed]] = {}
+        self.fresh = False  # a generation is new, and must be written down before a line of it is sent
         self.ended = False  # the app is gone: nothing will be appended to any file
         self._renewed = False
         self._changes = 0  # grows when a tail ends or is orphaned: files passed over are looked at again
@@ -138,7 +139,10 @@ class Tails:
         self.tails[tail.number] = tail
         record = tail.record
         record.path, record.device, record.inode, record.gone_at = file.path, *key, 0.0
-        self._state.records[record.generation] = record
+        if record.generation not in self._state.records:
+            self._state.records[record.generation] = record
+            self.changed.add(record.generation)
+            self.fresh = True
         return tail
 
     def _recognised(self, source: Source, file: Found, quiet: bool, moment: float) -> Tail | Passed:

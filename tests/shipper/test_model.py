@@ -168,6 +168,7 @@ class Rotations(RuleBasedStateMachine):
             newest.with_name(newest.name + ".gz").write_bytes(gzip.compress(newest.read_bytes()))
             newest.unlink()
 
+    @precondition(lambda self: len(self.shipping.cluster.faults) < 3)
     @rule(fault=st.sampled_from([faults.UNAVAILABLE, faults.LOST_REPLY, faults.RESET, faults.CUT_REPLY]))
     def fail_next(self, fault: str) -> None:
         """Let the next request meet a fault."""
@@ -177,16 +178,23 @@ class Rotations(RuleBasedStateMachine):
     @rule()
     def ship(self) -> None:
         """Run a shipper to the end."""
-        self.shipping.ship()
+        self.shipping.ship(timeout=60)
         self.current.clear()
 
     @precondition(lambda self: self.service is None)
     @rule()
     def crash(self) -> None:
-        """Run a shipper that is gone before its checkpoint says what it sent."""
+        """Run a shipper that is gone before its checkpoint says what it sent, beyond that it knew the file."""
         service = Service(self.shipping.settings)
+
+        def note_new() -> None:
+            if service.tails.fresh:
+                service.tails.fresh = False
+                Service._save(service)
+
         service._save = lambda: None  # type: ignore[method-assign]
-        service.run(drain=True, timeout=20)
+        service._note_new = note_new  # type: ignore[method-assign]
+        service.run(drain=True, timeout=60)
         self.current.clear()
 
     @invariant()
@@ -201,7 +209,7 @@ class Rotations(RuleBasedStateMachine):
         self._finish_line()
         if self.service is not None:
             self.stop()
-        self.shipping.ship()
+        self.shipping.ship(timeout=60)
         self.current.clear()
         found = self.shipping.cluster.messages()
         missing = {number for number in range(self.written) if f"line {number}" not in found}

@@ -208,3 +208,17 @@ def test_a_file_long_untouched_is_read_on_when_it_grows(shipping: Shipping, runn
     os.utime(log, (1_700_000_001, 1_700_000_001))
     arrived(shipping, 2)
     shipping.each_once(2)
+
+
+def test_a_kill_before_the_first_checkpoint_and_a_packed_copy(shipping: Shipping) -> None:
+    """Killed after lines were taken and before an offset was written; then packed: the copy is known all the same."""
+    log = shipping.logs / "a.log"
+    log.write_bytes(shipping.lines(0, 20))
+    service = Service(shipping.settings)
+    service._note_new = lambda: Service._save(service)  # type: ignore[method-assign]
+    service._save = lambda: None  # type: ignore[method-assign]
+    assert service.run(drain=True, timeout=60)
+    (shipping.logs / "a.log.1.gz").write_bytes(gzip.compress(shipping.lines(0, 25)))
+    log.unlink()
+    shipping.ship()
+    shipping.each_once(25)
