@@ -279,7 +279,8 @@ class Delivery:
             there += len(present)
             good[index] += len(present)
             late = Item(status=403, error=Cause(type="late", reason=f"the index {index} takes no writes any more"))
-            dead.setdefault(index, []).extend((number, late) for number in numbers if number not in present)
+            if absent := [(number, late) for number in numbers if number not in present]:
+                dead.setdefault(index, []).extend(absent)
         self._settled(acknowledged=taken, already_there=there)
         waits: dict[str, str] = {}
         left: list[int] = []

@@ -14,6 +14,7 @@ from shipper.generation import (
     digest,
     generation_id,
     is_copy,
+    rewind,
     seed_of,
     sign,
 )
@@ -160,3 +161,24 @@ def test_a_copy_has_the_beginning_and_the_bytes_before_the_offset() -> None:
     nothing = Record(generation="g", path="a", device=1, inode=2, marker=digest(b""))
     sign(nothing, CONTENT)
     assert not copied(nothing, CONTENT)
+
+
+def test_of_several_lines_the_first_counts() -> None:
+    """However many follow."""
+    assert generation_id(VOLUME, 7, b"a\nb\nc\nd", 0) == generation_id(VOLUME, 7, b"a\n", 0)
+
+
+def test_a_short_signature_does_not_prove_a_rewind() -> None:
+    """Other bytes before the offset, and only a hundred bytes known to be the same: another file."""
+    record = remembered(CONTENT, 300)
+    record.signature_length, record.signature = 100, digest(CONTENT[:100])
+    assert looked_at(record, CONTENT[:250] + b"y" * 500) is Kind.OTHER
+
+
+def test_a_rewound_generation_begins_anew() -> None:
+    """Offset, size, marker and stamp are forgotten; who it is stays."""
+    record = remembered(CONTENT, 3000)
+    record.size, record.stamp = 4096, "2026-11-24T10:00:00.000000Z"
+    rewind(record)
+    assert (record.offset, record.size, record.marker_length, record.marker, record.stamp) == (0, 0, 0, "", "")
+    assert (record.generation, record.signature_length) == ("g", SIGNATURE_BYTES)

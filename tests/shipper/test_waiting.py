@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -140,3 +142,35 @@ def test_a_pause_grows_to_half_a_minute_and_has_chance_in_it() -> None:
     assert [pause(attempt, Ends()) for attempt in (0, 1, 2, 6, 7, 10, 11, 50)] == [
         100.25, 100.5, 101.0, 116.0, 130.0, 130.0, 130.0, 130.0,
     ]  # fmt: skip
+
+
+def test_pauses_are_drawn_from_a_twentieth_of_a_second_up_to_twice_as_much_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random exponential back-off, 30 seconds at most."""
+    room = Room(tmp_path, statuses())
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return high
+
+    monkeypatch.setattr("tenacity.wait.random.uniform", uniform)
+    for number in (1, 2, 3, 20):
+        room.delivery._retrying.wait(SimpleNamespace(attempt_number=number))  # type: ignore[arg-type]
+    assert drawn == [(0.05, 0.25), (0.05, 0.5), (0.05, 1.0), (0.05, 30.0)]
+
+
+def test_a_rest_takes_its_time_unless_it_is_cut_short(tmp_path: Path) -> None:
+    """It ends neither early nor never; the end of the process and another server end it."""
+    room = Room(tmp_path, statuses())
+    started = time.monotonic()
+    room.delivery._rest(0.3)
+    assert time.monotonic() - started >= 0.3
+    room.give_up.set()
+    room.delivery._rest(3600)
+    room = Room(tmp_path, statuses())
+    other = cast("Server", Replies(statuses()))
+    for _ in range(2):
+        threading.Timer(0.1, lambda: room.delivery.configure(other, 50, mass_allowed=False)).start()
+        room.delivery._rest(3600)
