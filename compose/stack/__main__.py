@@ -211,16 +211,22 @@ def alert() -> None:
 
 
 @alert.command("test")
-@click.option("--alertmanager", default="http://127.0.0.1:9093", show_default=True)
+@click.option("--alertmanager", help="Its address; without it the local stack's or Docker's, port 9093.")
+@click.option("--prometheus", help="Its address; without it the local stack's or Docker's, port 9090.")
 @_with_settings
-def alert_test(_settings: StackSettings, *, alertmanager: str) -> None:
-    """Send one alert through Alertmanager to whoever is told."""
+def alert_test(settings: StackSettings, *, alertmanager: str | None, prometheus: str | None) -> None:
+    """Send one alert the whole way, to whoever is told."""
     import uuid
     from datetime import UTC, datetime
 
-    from compose.stack.alert import send_test
+    from compose.stack.alert import Plan, send_test
 
-    send_test(alertmanager, _say, now=datetime.now(UTC), number=uuid.uuid4().hex[:8])
+    plan = Plan(
+        alertmanager=alertmanager or settings.alertmanager_url,
+        prometheus=prometheus or settings.prometheus_url,
+        number=uuid.uuid4().hex[:8],
+    )
+    send_test(plan, _say, now=datetime.now(UTC))
 
 
 @main.command()

@@ -18,25 +18,25 @@ from tests.optional import need
 
 
 class Endpoint:
-    """An HTTP server on a free port: GET answers `text` (or 503 while it is None), POSTs are kept in `received`."""
+    """An HTTP server on a free port: GET answers `text`, POSTs are kept in `received` and answered `answer`."""
 
-    def __init__(self, text: str | None = "") -> None:
+    def __init__(self, text: str = "") -> None:
         self.text = text
         self.received: list[dict[str, Any]] = []
+        self.answer = 200
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                text = endpoint.text
-                self.send_response(503 if text is None else 200)
+                self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.end_headers()
-                self.wfile.write((text or "").encode())
+                self.wfile.write(endpoint.text.encode())
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 endpoint.received.append(json.loads(body))
-                self.send_response(200)
+                self.send_response(endpoint.answer)
                 self.end_headers()
 
             def log_message(self, *arguments: object) -> None:

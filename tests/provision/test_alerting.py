@@ -24,7 +24,7 @@ from compose.provision.alerts import groups
 from compose.provision.files import FOLDER
 from compose.provision.panels import dashboards
 from compose.stack import population
-from compose.stack.alert import send_test
+from compose.stack.alert import Plan, send_test
 from compose.stack.supervisor import StackError
 from tests.optional import need
 from tests.provision.recording import openmetrics
@@ -61,7 +61,9 @@ class Alerting(msgspec.Struct):
     def predict(self, count: int, callers: int) -> Counter[int]:
         """Send so many predictions by so many callers at once; return how many were answered with which status."""
         body = population.customer(population.load(), random.Random(count))
-        with httpx.Client(timeout=30) as client, ThreadPoolExecutor(callers) as pool:
+        # A connection that is kept alive may be closed by the crowded service in the moment in which it is used again.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(timeout=30, limits=fresh) as client, ThreadPoolExecutor(callers) as pool:
             return Counter(
                 pool.map(lambda _: client.post(f"{self.stack.app}/predict", json=body).status_code, range(count))
             )
@@ -241,19 +243,51 @@ def test_the_dead_mans_switch_has_its_own_way(alerting: Alerting) -> None:
     assert not alerting.people.alerts("Watchdog", "firing", "none")
 
 
+def _plan(alerting: Alerting, number: str) -> Plan:
+    return Plan(alertmanager=alerting.alertmanager, prometheus=alerting.prometheus, number=number)
+
+
 def test_a_test_alert_goes_the_whole_way(alerting: Alerting) -> None:
-    """`alert test` reaches the receiver, and says which one."""
+    """`alert test` finds Prometheus connected, reaches the receiver, and says that it was told."""
+    wait_for(lambda: alerting.watcher.alerts("Watchdog", "firing", "none"), "the Watchdog arrives")
     said: list[str] = []
-    send_test(alerting.alertmanager, said.append, now=datetime.now(UTC), number="one")
-    assert "to receiver: people" in said[0]
+    send_test(_plan(alerting, "one"), said.append, now=datetime.now(UTC))
+    assert said[0].endswith("/api/v2/alerts; its Watchdog has arrived")
+    assert "to receiver: people" in said[1]
+    assert re.match(r"told: \d+ notifications went out and none failed", said[2])
     wait_for(lambda: alerting.people.alerts("AlertTest", "firing", "warning"), "the test alert arrives")
+
+
+def test_a_receiver_that_fails_is_said(alerting: Alerting) -> None:
+    """When the webhook answers 400, `alert test` ends with an error."""
+    alerting.people.answer = 400
+    try:
+        with pytest.raises(
+            StackError, match=r"could not deliver \d+ of \d+ notifications: does the webhook answer 2xx"
+        ):
+            send_test(_plan(alerting, "refused"), lambda _line: None, now=datetime.now(UTC))
+    finally:
+        alerting.people.answer = 200
+
+
+def test_a_receiver_without_an_address_is_said(tmp_path: Path) -> None:
+    """An Alertmanager that has nobody to tell, and no Prometheus: both are said, and nothing is called delivered."""
+    (manager, nothing) = free_ports(2)
+    (tmp_path / "alertmanager.yml").write_text(alertmanager.configuration(group_wait="1s"))
+    url, said = f"http://127.0.0.1:{manager}", list[str]()
+    with running(alertmanager_command(tmp_path, manager), f"{url}/-/ready", tmp_path / "alertmanager.txt"):
+        plan = Plan(alertmanager=url, prometheus=f"http://127.0.0.1:{nothing}", number="nobody")
+        send_test(plan, said.append, now=datetime.now(UTC))
+    assert "does not answer: only the way from Alertmanager on is tried" in said[0]
+    assert said[-1].startswith("receiver people has no address: nobody is told; set ALERT_WEBHOOK_URL")
 
 
 def test_without_alertmanager_the_test_alert_says_so() -> None:
     """Nothing listens: the error names the address and the option."""
     (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
     with pytest.raises(StackError, match=r"does not answer \(ConnectError\).*--alertmanager"):
-        send_test(f"http://127.0.0.1:{port}", lambda _line: None, now=datetime.now(UTC), number="two")
+        send_test(Plan(alertmanager=url, prometheus=url, number="two"), lambda _line: None, now=datetime.now(UTC))
 
 
 def test_no_rule_fails(alerting: Alerting) -> None:
