@@ -12,6 +12,7 @@ from typing import Any
 from compose.store.buckets import KINDS, Buckets
 from compose.store.dates import format_date
 from compose.store.errors import UnsupportedError, illegal_argument, parsing
+from compose.store.grouped import Grouped
 from compose.store.sql import Condition, Fields
 from compose.store.values import known, rows_of, value_of
 
@@ -62,8 +63,11 @@ class Aggregator:
         results = {}
         for name, definition in body.items():
             kind, result = self._one(name, definition, condition)
-            results[f"{self._type(kind, definition)}#{name}" if self.typed else name] = result
+            results[self._label(name, kind, definition)] = result
         return results
+
+    def _label(self, name: str, kind: str, definition: dict[str, Any]) -> str:
+        return f"{self._type(kind, definition)}#{name}" if self.typed else name
 
     def _type(self, kind: str, definition: dict[str, Any]) -> str:
         if kind == "percentiles":
@@ -85,7 +89,8 @@ class Aggregator:
                           f"[{kinds[1]}]", line=1, col=1)  # fmt: skip
         kind, options = kinds[0], definition[kinds[0]]
         below: dict[str, Any] = definition.get("aggs") or definition.get("aggregations") or {}
-        buckets = Buckets(self.fields, self.cursor, below, self.aggregate)
+        grouped = Grouped(self.fields, self.cursor, self._label)
+        buckets = Buckets(self.fields, self.cursor, below, self.aggregate, grouped)
         if kind in _METRICS:
             result = metric(kind, options, condition, self.fields, self.cursor)
         elif kind == "top_hits":

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import re
 from collections.abc import Callable
 from typing import Any
 
-from compose.store.dates import add, duration, floor, format_date, milliseconds, moment_of, parse_date, zone_of
+from compose.store.dates import format_date
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
+from compose.store.grouped import Group, Grouped, Key, TooManyGroupsError
+from compose.store.intervals import MAX_BUCKETS, Steps, too_many
 from compose.store.mapping import Field
 from compose.store.query import parse
 from compose.store.sql import FALSE, Condition, Fields, all_of, any_of, compile_query, each, negated
 from compose.store.values import array_of, known, rows_of, value_of
 
-MAX_BUCKETS = 65_536  # search.max_buckets
 MAX_ORDERED = 10_000  # terms that are ordered by a metric: each is computed
 KINDS = {"filter", "filters", "missing", "terms", "date_histogram", "histogram", "range"}
 _LUCENE_ONLY = re.compile(r"[~<>@&#]")
-_CALENDAR = {
-    "1s": "s", "second": "s", "1m": "m", "minute": "m", "1h": "h", "hour": "h", "1d": "d", "day": "d", "1w": "w",
-    "week": "w", "1M": "M", "month": "M", "1q": "q", "quarter": "q", "1y": "y", "year": "y",
-}  # fmt: skip
-
 Below = Callable[[dict[str, Any], Condition], dict[str, Any]]
 
 
@@ -34,14 +29,16 @@ class Buckets:
         fields: of the request's indices.
         cursor: of the database.
         below: what is nested in each bucket.
-        aggregate: computes that.
+        aggregate: computes that, for one bucket.
+        grouped: computes it for all, where it can.
     """
 
-    def __init__(self, fields: Fields, cursor: Any, below: dict[str, Any], aggregate: Below) -> None:
+    def __init__(self, fields: Fields, cursor: Any, below: dict[str, Any], aggregate: Below, grouped: Grouped) -> None:
         self._fields = fields
         self._cursor = cursor
         self._below = below
         self._aggregate = aggregate
+        self._grouped = grouped
 
     def _nested(self, condition: Condition) -> dict[str, Any]:
         return self._aggregate(self._below, condition) if self._below else {}
@@ -126,7 +123,13 @@ class Buckets:
         rows = self._counted(options, found, condition, least, [*sql, "term ASC"], limit)
         if len(rows) > MAX_ORDERED and not plain:
             raise UnsupportedError(f"the order by a metric of more than {MAX_ORDERED} terms")
-        buckets = [self._term(options, found, condition, row) for row in rows]
+        groups = self._groups_of_terms(options, found, condition, [row[0] for row in rows])
+        if groups is None:
+            buckets = [self._term(options, found, condition, row) for row in rows]
+        else:
+            here = found[0] if found else None
+            buckets = [{**_named_term(here, term), "doc_count": amount, **groups[(term,)].results}
+                       for term, amount, _ in rows]  # fmt: skip
         for by, way in reversed(parts if not plain else []):
             buckets.sort(key=lambda bucket, by=by: _order_value(bucket, by), reverse=way == "desc")  # type: ignore[misc]
         buckets = buckets[:size]
@@ -168,13 +171,8 @@ class Buckets:
         self, options: dict[str, Any], found: tuple[Field, str] | None, condition: Condition, row: Any
     ) -> dict[str, Any]:
         term, amount, _ = row
-        bucket: dict[str, Any] = {"key": term}
         field = found[0] if found else None
-        if field is not None and field.kind == "boolean":
-            bucket = {"key": int(term), "key_as_string": "true" if term else "false"}
-        elif field is not None and field.kind == "date":
-            bucket["key_as_string"] = format_date(term, field.format)
-        bucket["doc_count"] = amount
+        bucket = {**_named_term(field, term), "doc_count": amount}
         if self._below:
             same = FALSE
             if field is not None:
@@ -184,6 +182,21 @@ class Buckets:
                 same = any_of([same, self._query({"bool": {"must_not": {"exists": {"field": options["field"]}}}})])
             bucket |= self._nested(all_of([condition, same]))
         return bucket
+
+    def _groups_of_terms(
+        self, options: dict[str, Any], found: tuple[Field, str] | None, condition: Condition, terms: list[Any]
+    ) -> dict[Key, Group] | None:
+        """Return what is nested in each term, by one statement; None where that cannot be."""
+        column = self._grouped.column(found[0]) if found else None
+        if not self._below or not column or "missing" in options or not options.get("min_doc_count", 1):
+            return None
+        if not self._grouped.can(self._below):
+            return None
+        rows = f"documents WHERE {condition[0]} AND list_contains(?, {column})"
+        try:
+            return self._grouped.compute(self._below, rows, [*condition[1], terms], [column])
+        except TooManyGroupsError:
+            return None
 
     # -- histograms
 
@@ -217,7 +230,7 @@ class Buckets:
             bounds = (options.get("extended_bounds") or {}).values()
             ends = [*places, *(math.floor((float(end) - offset) / interval) for end in bounds)]
             if ends and max(ends) - min(ends) >= MAX_BUCKETS:
-                raise _too_many()
+                raise too_many()
             places = list(range(min(ends), max(ends) + 1)) if ends else []
         buckets = []
         for place in places:
@@ -244,96 +257,69 @@ class Buckets:
             )
         if field.key in self._fields.columns.many:
             raise UnsupportedError(f"date_histogram on [{field.path}], which has arrays in some documents,")
-        text = f"SELECT min({column}), max({column}) FROM documents WHERE {condition[0]}"  # noqa: S608 - see sql
-        low, high = self._cursor.execute(text, condition[1]).fetchone()
+        groups = self._groups_of_time(steps, column, condition)
+        if groups is not None:
+            low, high = min(groups, default=None), max(groups, default=None)
+        else:
+            text = f"SELECT min({column}), max({column}) FROM documents WHERE {condition[0]}"  # noqa: S608 - see sql
+            low, high = self._cursor.execute(text, condition[1]).fetchone()
         least = int(options.get("min_doc_count", 0))
         extended = steps.bounds("extended_bounds", field) if least == 0 else []
         ends = [end for end in (low, high, *extended) if end is not None]
         if not ends:
             return {"buckets": {} if options.get("keyed") else []}
         edges = steps.edges(min(ends), max(ends))
-        text = (
-            "SELECT edge, count(*) FROM "  # noqa: S608 - see sql
-            f"(SELECT {column} AS moment FROM documents WHERE {condition[0]} AND {column} IS NOT NULL) AS found "
-            "ASOF JOIN (SELECT unnest(?::BIGINT[]) AS edge) AS edges ON found.moment >= edges.edge GROUP BY edge"
-        )
-        counted = dict(self._cursor.execute(text, [*condition[1], edges]).fetchall())
+        counted = self._at_edges(column, condition, edges) if groups is None else {}
         hard = steps.bounds("hard_bounds", field)
         buckets = []
         for position, edge in enumerate(edges):
-            count = counted.get(edge, 0)
+            group = groups.get(edge) if groups is not None else None
+            count = group.count if group else counted.get(edge, 0)
             if count < least or (hard and not hard[0] <= edge < hard[1]):
                 continue
             name = format_date(edge, options.get("format") or field.format, steps.zone)
             bucket = {"key_as_string": name, "key": edge, "doc_count": count}
-            if self._below:
+            if groups is not None:
+                bucket |= group.results if group else self._grouped.empty(self._below)
+            elif self._below:
                 end = edges[position + 1] if position + 1 < len(edges) else max(ends) + 1
                 within: Condition = (f"({column} IS NOT NULL AND {column} >= ? AND {column} < ?)", [edge, end])
                 bucket |= self._nested(all_of([condition, within]))
             buckets.append(bucket)
         return _listed(options, buckets, lambda bucket: str(bucket["key_as_string"]))
 
+    def _at_edges(self, column: str, condition: Condition, edges: list[int]) -> dict[int, int]:
+        """Return how many documents there are from each edge to the next."""
+        text = (
+            "SELECT edge, count(*) FROM "  # noqa: S608 - see sql
+            f"(SELECT {column} AS moment FROM documents WHERE {condition[0]} AND {column} IS NOT NULL) AS found "
+            "ASOF JOIN (SELECT unnest(?::BIGINT[]) AS edge) AS edges ON found.moment >= edges.edge GROUP BY edge"
+        )
+        return dict(self._cursor.execute(text, [*condition[1], edges]).fetchall())
 
-class Steps:
-    """The intervals of a date_histogram.
+    def _groups_of_time(self, steps: Steps, column: str, condition: Condition) -> dict[int, Group] | None:
+        """Return count and results of each interval that has documents, by its begin; None where that cannot be."""
+        interval = steps.regular()
+        if interval is None or not self._grouped.can(self._below):
+            return None
+        width, shift = interval
+        away = f"({column} + {shift})"
+        key = f"({column} - (({away} % {width} + {width}) % {width}))"
+        rows = f"documents WHERE {condition[0]} AND {column} IS NOT NULL"
+        try:
+            found = self._grouped.compute(self._below, rows, condition[1], [key])
+        except TooManyGroupsError:
+            return None
+        return {edge: group for (edge,), group in found.items()}
 
-    Arguments:
-        options: of the aggregation.
 
-    Raises:
-        StoreError: there is not exactly one interval, or it is none.
-    """
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.zone = zone_of(options.get("time_zone", "UTC"))
-        self._options = options
-        self._fixed, self._calendar = options.get("fixed_interval"), options.get("calendar_interval")
-        if (self._fixed is None) == (self._calendar is None):
-            raise illegal_argument(
-                "Invalid interval specified, must be non-null and exactly one of fixed_interval and calendar_interval"
-            )
-        if self._calendar is not None and self._calendar not in _CALENDAR:
-            raise StoreError(
-                400, "x_content_parse_exception",
-                f"The supplied interval [{self._calendar}] could not be parsed as a calendar interval.",
-            )  # fmt: skip
-        if self._fixed is not None and not re.fullmatch(r"[1-9]\d*(ms|s|m|h|d)", self._fixed):
-            raise illegal_argument(f"failed to parse setting [date_histogram.fixedInterval] with value [{self._fixed}]")
-        offset = str(options.get("offset", "0ms"))
-        sign = -1 if offset.startswith("-") else 1
-        self._offset = sign * (0 if offset.lstrip("+-") in ("0", "0ms") else duration(offset.lstrip("+-"), "offset"))
-
-    def bounds(self, name: str, field: Field) -> list[int]:
-        """Return the two ends of an option, milliseconds since 1970; empty where it is not given."""
-        given = self._options.get(name)
-        if not given:
-            return []
-        return [
-            end
-            if isinstance(end, int)
-            else parse_date(str(end), self._options.get("format") or field.format, self.zone)
-            for end in (given["min"], given["max"])
-        ]
-
-    def edges(self, low: int, high: int) -> list[int]:
-        """Return where each interval begins, from the one that holds `low` to the one that holds `high`."""
-        if self._fixed is not None:
-            width = duration(self._fixed, "fixed_interval")
-            away = moment_of(low).astimezone(self.zone).utcoffset() or dt.timedelta()
-            shift = int(away.total_seconds() * 1000) - self._offset
-            start = (low + shift) // width * width - shift
-            if (high - start) // width >= MAX_BUCKETS:
-                raise _too_many()
-            return list(range(start, high + 1, width))
-        unit = _CALENDAR[str(self._calendar)]
-        edges: list[int] = []
-        moment = floor(moment_of(low - self._offset).astimezone(self.zone), unit)
-        while milliseconds(moment) + self._offset <= high:
-            edges.append(milliseconds(moment) + self._offset)
-            if len(edges) > MAX_BUCKETS:
-                raise _too_many()
-            moment = add(moment, 1, unit)
-        return edges
+def _named_term(field: Field | None, term: Any) -> dict[str, Any]:
+    """Return how a term is shown."""
+    if field is not None and field.kind == "boolean":
+        return {"key": int(term), "key_as_string": "true" if term else "false"}
+    if field is not None and field.kind == "date":
+        return {"key": term, "key_as_string": format_date(term, field.format)}
+    return {"key": term}
 
 
 def _chosen(options: dict[str, Any]) -> tuple[str, list[Any]]:
@@ -378,10 +364,3 @@ def _listed(
     if options.get("keyed"):
         return {"buckets": {name(bucket): bucket for bucket in buckets}}
     return {"buckets": buckets}
-
-
-def _too_many() -> StoreError:
-    return StoreError(
-        400, "too_many_buckets_exception",
-        f"Trying to create too many buckets. Must be less than or equal to: [{MAX_BUCKETS}].", max_buckets=MAX_BUCKETS,
-    )  # fmt: skip

@@ -9,7 +9,7 @@ import msgspec
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 
 
-class Action(msgspec.Struct):
+class Action(msgspec.Struct, gc=False):
     """One thing to do with one document.
 
     Attributes:
@@ -51,6 +51,19 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     update: _Meta | None = None
 
 
+class _UsualMeta(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename={"index": "_index", "id": "_id"}):
+    index: str | None = None
+    id: str | None = None
+
+
+class _UsualHead(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What nearly every action line is: an index and an id."""
+
+    create: _UsualMeta | None = None
+    index: _UsualMeta | None = None
+
+
+_decode_usual = msgspec.json.Decoder(_UsualHead).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
@@ -72,8 +85,23 @@ def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
     lines.pop()
     position, count, any_read = 0, len(lines), False
     while position < count:
-        head_line = lines[position].rstrip(b"\r")
+        head_line = lines[position]
         position += 1
+        if position < count:
+            try:
+                head = _decode_usual(head_line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                head = None
+            usual = head and (head.create or head.index)
+            if head and usual and usual.index != "" and not (head.create and head.index):
+                any_read = True
+                yield Action(
+                    "create" if head.create else "index", usual.index or default_index or "", usual.id,
+                    lines[position].rstrip(b"\r"),
+                )  # fmt: skip
+                position += 1
+                continue
+        head_line = head_line.rstrip(b"\r")
         if not head_line.strip():
             continue
         verb, meta = _read_head(head_line, position)

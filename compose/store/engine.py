@@ -19,6 +19,7 @@ from compose.store import catalogue as catalogue_module
 from compose.store.catalogue import Index, Options, check_name, new_uuid
 from compose.store.disk import Disk
 from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError
+from compose.store.idfilter import IdFilter
 from compose.store.loader import LOAD_DOCUMENTS, Loader
 from compose.store.recovery import decode_line, keep_cluster, open_table, operation_of
 from compose.store.repository import Snapshot
@@ -60,6 +61,7 @@ class Engine:
         table, self.last_error = open_table(settings, clock)
         self.translog = Translog(settings.dir / "translog")
         self.loader = Loader(settings, self.lock, table, self.translog, self._reopen)
+        self._filters: dict[int, IdFilter] = {}
         self.tombstones: dict[tuple[int, str], tuple[int, float]] = {}  # version and moment of what was deleted
         self.ended_scrolls: dict[str, None] = {}
         self.snapshot_turn = threading.Lock()
@@ -143,6 +145,7 @@ class Engine:
             self.loader.close()
             self.indices.clear()
             self.hidden.clear()
+            self._filters.clear()
             self.loader.table, damage = open_table(self.settings, self.clock, damaged=damaged)
             self.last_error = damage
             self._recover()
@@ -238,6 +241,7 @@ class Engine:
     def _queue(self, operations: list[Operation], changes: dict[str, Any], dropped: list[int], sequence: int) -> None:
         for number in dropped:
             self._counts.pop(number, None)
+            self._filters.pop(number, None)
         for operation in operations:
             if operation.source is None:
                 self._counts[operation.number] = self._counts.get(operation.number, 0) - 1
@@ -261,6 +265,16 @@ class Engine:
         """Return the next sequence number; the caller holds the lock."""
         self.sequence += 1
         return self.sequence
+
+    def id_filter(self, number: int) -> IdFilter:
+        """Return the filter of an index's ids, made at the first call; the caller holds the lock."""
+        found = self._filters.get(number)
+        if found is None:
+            found = self._filters[number] = IdFilter()
+            for ids in self.table.ids(number):
+                found.add(ids)
+            found.add([name for owner, name in self.loader.pending if owner == number])
+        return found
 
     def next_number(self) -> int:
         """Return the number that the next index gets; the caller holds the lock."""

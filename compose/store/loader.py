@@ -92,20 +92,21 @@ class Loader:
         self._thread.join()
 
     def queue(
-        self, operations: Iterable[Operation], changes: dict[str, Any], dropped: Iterable[int], sequence: int
+        self, operations: list[Operation], changes: dict[str, Any], dropped: Iterable[int], sequence: int
     ) -> None:
         """Take changes that are in the translog; the caller holds the lock."""
         waiting = self.waiting
         waiting.catalogue.update(changes)
         for number in dropped:
             waiting.dropped.append(number)
-            for pending in [known for known in self.pending if known[0] == number]:
-                del self.pending[pending]
+            for key in [known for known in self.pending if known[0] == number]:
+                del self.pending[key]
+        waiting.operations += operations
+        size, pending = 0, self.pending
         for operation in operations:
-            waiting.operations.append(operation)
-            # The source, its values and their objects, roughly.
-            waiting.bytes += len(operation.source or b"") * 3
-            self.pending[operation.number, operation.id] = operation
+            size += len(operation.source or b"")
+            pending[operation.number, operation.id] = operation
+        waiting.bytes += size * 3  # the source, its values and their objects, roughly
         waiting.sequence = sequence
         self._changed.notify_all()
 

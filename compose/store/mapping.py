@@ -10,12 +10,15 @@ from __future__ import annotations
 import copy
 import fnmatch
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from compose.store.dates import DEFAULT_FORMAT
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
+
+if TYPE_CHECKING:
+    from compose.store.layout import Layout
 
 # Elasticsearch's type → kind of column.
 KINDS = {
@@ -98,6 +101,7 @@ class Mapping:
         by_parent: by path in the document, the fields that take values from there.
         objects: paths of objects → their `dynamic`; the root is the empty path.
         disabled: paths of objects that are kept but not read.
+        layout: the quick way to read documents, once it was asked for.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class Mapping:
         self.by_parent: dict[str, list[Field]] = {}
         self.objects: dict[str, str] = {"": _flag(source.get("dynamic", "true"))}
         self.disabled: set[str] = set()
+        self.layout: Layout | None = None
         self.date_detection = _flag(source.get("date_detection", "true")) == "true"
         self.numeric_detection = _flag(source.get("numeric_detection", "false")) == "true"
         self._compile(source.get("properties", {}), "", self.objects[""])

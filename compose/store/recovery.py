@@ -11,8 +11,9 @@ import duckdb
 import msgspec
 
 from compose.store.catalogue import Index
-from compose.store.document import prepare
+from compose.store.document import Prepared, prepare
 from compose.store.errors import StoreError
+from compose.store.layout import layout_of
 from compose.store.mapping import Mapping
 from compose.store.repository import Repository, Snapshot, candidates
 from compose.store.settings import StoreSettings
@@ -45,18 +46,13 @@ decode_line = msgspec.json.Decoder(Line).decode
 def operation_of(line: Line, mapping: Mapping) -> Operation:
     """Return the document of a line as it is loaded into the table."""
     source = bytes(line.s) or None
-    prepared = prepare(msgspec.json.decode(source), mapping) if source is not None else None
-    return Operation(
-        sequence=line.n,
-        number=line.x,
-        id=line.d,
-        version=line.v,
-        replaces=line.r,
-        source=source,
-        values=prepared.values if prepared else {},
-        lists=prepared.lists if prepared else {},
-        ignored=prepared.ignored if prepared else [],
-    )
+    if source is not None:
+        layout = layout_of(mapping)
+        record = layout.read(source)
+        if record is not None:
+            return Operation(line.n, line.x, line.d, line.v, line.r, source, {}, {}, [], layout, record)
+    prepared = prepare(msgspec.json.decode(source), mapping) if source is not None else Prepared({}, {}, [], {})
+    return Operation(line.n, line.x, line.d, line.v, line.r, source, prepared.values, prepared.lists, prepared.ignored)
 
 
 def open_table(settings: StoreSettings, clock: Callable[[], int], *, damaged: str = "") -> tuple[Table, str | None]:

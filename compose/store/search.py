@@ -22,6 +22,7 @@ from compose.store.tree import All
 from compose.store.values import known
 
 _ABSENT = ("9223372036854775807", "-9223372036854775808", "Infinity", "-Infinity")
+MAX_RUNS = 4
 MAX_WINDOW = 10_000  # index.max_result_window
 _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",
          "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile", "post_filter",
@@ -169,8 +170,16 @@ def in_indices(indices: list[Index]) -> Condition:
     """Return the condition that a document is in one of the indices."""
     if not indices:
         return FALSE
-    numbers = ", ".join(str(int(index.number)) for index in indices)
-    return f"(number IN ({numbers}))", []
+    numbers = sorted(index.number for index in indices)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    if len(runs) <= MAX_RUNS:  # daily indices are made one after another; a range is told from a column's bounds
+        return "(" + " OR ".join(f"number BETWEEN {low} AND {high}" for low, high in runs) + ")", []
+    return f"(number IN ({', '.join(map(str, numbers))}))", []
 
 
 def _whole(body: dict[str, Any], name: str, default: int) -> int:

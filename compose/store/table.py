@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import msgspec
 import numpy as np
 
 from compose.store.export import Reading
+from compose.store.layout import Layout
+from compose.store.words import joined
 
 # Kind of a field → type of its column; dates are milliseconds since 1970, texts are ` word word `.
 TYPES = {
@@ -39,7 +42,10 @@ FORMAT = 1
 
 
 class Operation(msgspec.Struct, gc=False):
-    """A change of one document on its way into the table; `source` is None where it deletes."""
+    """A change of one document on its way into the table; `source` is None where it deletes.
+
+    Its values are in `record`, if the document was read by a layout, else in `values` and `lists`, by column.
+    """
 
     sequence: int
     number: int
@@ -50,6 +56,8 @@ class Operation(msgspec.Struct, gc=False):
     values: dict[str, Any]
     lists: dict[str, list[Any]]
     ignored: list[str]
+    layout: Layout | None = None
+    record: Any = None
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -156,6 +164,12 @@ class Table:
         )
         return {name: (version, sequence) for name, version, sequence in rows}
 
+    def ids(self, number: int) -> Iterator[list[str]]:
+        """Return the ids of an index, some thousand at a time."""
+        found = self._connection.cursor().execute("SELECT id FROM documents WHERE number = ?", [number])
+        while rows := found.fetchmany(20_000):
+            yield [name for (name,) in rows]
+
     def sources(self, number: int, ids: Sequence[str]) -> dict[str, tuple[int, int, str, str | None]]:
         """Return id → (version, sequence number, source, ignored paths as JSON) of those ids that an index has."""
         rows = (
@@ -215,58 +229,57 @@ class Table:
 
     def _with_columns(self, operations: Iterable[Operation]) -> Columns:
         single, many = dict(self.columns.single), dict(self.columns.many)
+        layouts: set[Layout] = set()
         for operation in operations:
+            if operation.layout is not None:
+                layouts.add(operation.layout)
+                continue
             # The two key views are compared in C; a new column is rare.
-            for keys, known, is_many in (
-                (operation.values.keys(), single, False),
-                (operation.lists.keys(), many, True),
-            ):
-                for key in keys - known.keys():
-                    name = f"c{len(single) + len(many) + 1}"
-                    kind = TYPES[key.partition(":")[0]] + ("[]" if is_many else "")
-                    self._connection.execute(f"ALTER TABLE documents ADD COLUMN {name} {kind}")
-                    self._connection.execute("INSERT INTO columns VALUES (?, ?, ?)", [name, key, is_many])
-                    known[key] = name
+            for key in operation.values.keys() - single.keys():
+                self._add(key, single, len(single) + len(many) + 1, "")
+            for key in operation.lists.keys() - many.keys():
+                self._add(key, many, len(single) + len(many) + 1, "[]")
+        for layout in layouts:
+            for column in layout.columns:
+                if column.key not in single:
+                    self._add(column.key, single, len(single) + len(many) + 1, "")
         return Columns(single, many)
 
+    def _add(self, key: str, known: dict[str, str], number: int, array: str) -> None:
+        name, kind = f"c{number}", TYPES[key.partition(":")[0]] + array
+        self._connection.execute(f"ALTER TABLE documents ADD COLUMN {name} {kind}")
+        self._connection.execute("INSERT INTO columns VALUES (?, ?, ?)", [name, key, bool(array)])
+        known[key] = name
+
     def _insert(self, operations: list[Operation], columns: Columns) -> None:
-        data: dict[str, Any] = {
-            "sequence": np.array([row.sequence for row in operations], dtype=np.int64),
-            "number": np.array([row.number for row in operations], dtype=np.int32),
-            "id": _objects([row.id for row in operations]),
-            "version": np.array([row.version for row in operations], dtype=np.int64),
-            "source": _objects([(row.source or b"").decode() for row in operations]),
-            "ignored": _objects(
-                [msgspec.json.encode(row.ignored).decode() if row.ignored else None for row in operations]
-            ),
-        }
-        chosen = list(data)
-        used: set[str] = set()
-        used_many: set[str] = set()
+        groups: dict[Layout | None, list[Operation]] = {}
         for row in operations:
-            used.update(row.values)
-            if row.lists:
-                used_many.update(row.lists)
-        for key in used:
-            name, kind = columns.single[key], key.partition(":")[0]
-            values = [row.values.get(key) for row in operations]
-            data[name] = _objects(values) if kind not in _NUMPY else _masked(values, _NUMPY[kind])
-            chosen.append(name)
-        expressions = list(chosen)
-        for key in used_many:
-            name, kind = columns.many[key], key.partition(":")[0]
-            data[name] = _objects(
-                [msgspec.json.encode(row.lists[key]).decode() if key in row.lists else None for row in operations]
-            )
-            chosen.append(name)
-            expressions.append(f"from_json({name}, '[\"{TYPES[kind]}\"]')")
-        self._connection.register("batch", data)
-        try:
-            self._connection.execute(
-                f"INSERT INTO documents ({', '.join(chosen)}) SELECT {', '.join(expressions)} FROM batch"  # noqa: S608 - names are our own numbers
-            )
-        finally:
-            self._connection.unregister("batch")
+            groups.setdefault(row.layout, []).append(row)
+        for layout, rows in groups.items():
+            data: dict[str, Any] = {
+                "sequence": np.array([row.sequence for row in rows], dtype=np.int64),
+                "number": np.array([row.number for row in rows], dtype=np.int32),
+                "id": _objects([row.id for row in rows]),
+                "version": np.array([row.version for row in rows], dtype=np.int64),
+                "source": _objects([str(row.source, "utf-8") for row in rows if row.source is not None]),
+            }
+            expressions = dict(zip(data, data, strict=True))
+            if layout is None:
+                _add_values(rows, columns, data, expressions)
+            else:
+                _add_records(rows, layout, columns, data, expressions)
+            read = layout is not None and bool(layout.types)
+            origin = "(SELECT *, from_json(source, ?) AS members FROM batch)" if read else "batch"
+            types = {path: TYPES[kind] for path, kind in layout.types.items()} if layout is not None else {}
+            self._connection.register("batch", data)
+            try:
+                self._connection.execute(
+                    f"INSERT INTO documents ({', '.join(expressions)}) SELECT {', '.join(expressions.values())} "  # noqa: S608 - names are our own numbers
+                    f"FROM {origin}",
+                    [msgspec.json.encode(types).decode()] if read else [],
+                )
+            finally:
+                self._connection.unregister("batch")
 
     def checkpoint(self) -> None:
         """Write everything into the one file."""
@@ -286,6 +299,8 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _settle(batch: Batch) -> tuple[list[Operation], dict[int, list[str]]]:
     """Return the operations that count, one for each document, and the ids to delete first, by index."""
+    if not batch.dropped and not any(row.replaces or row.source is None for row in batch.operations):
+        return batch.operations, {}  # new documents only, so no two are the same
     dropped = set(batch.dropped)
     last: dict[tuple[int, str], Operation] = {}
     gone: dict[tuple[int, str], None] = {}
@@ -303,6 +318,52 @@ def _settle(batch: Batch) -> tuple[list[Operation], dict[int, list[str]]]:
     return live, by_index
 
 
+def _add_values(rows: list[Operation], columns: Columns, data: dict[str, Any], expressions: dict[str, str]) -> None:
+    """Add the columns of documents that were read one by one: arrays of them, and how each is selected."""
+    if any(row.ignored for row in rows):
+        data["ignored"] = _objects([msgspec.json.encode(row.ignored).decode() if row.ignored else None for row in rows])
+        expressions["ignored"] = "ignored"
+    used: set[str] = set()
+    used_many: set[str] = set()
+    for row in rows:
+        used.update(row.values)
+        if row.lists:
+            used_many.update(row.lists)
+    for key in used:
+        name, kind = columns.single[key], key.partition(":")[0]
+        values = [row.values.get(key) for row in rows]
+        data[name] = _array(values, kind)
+        expressions[name] = name
+    for key in used_many:
+        name, kind = columns.many[key], key.partition(":")[0]
+        data[name] = _objects(
+            [msgspec.json.encode(row.lists[key]).decode() if key in row.lists else None for row in rows]
+        )
+        expressions[name] = f"from_json({name}, '[\"{TYPES[kind]}\"]')"
+
+
+def _add_records(
+    rows: list[Operation], layout: Layout, columns: Columns, data: dict[str, Any], expressions: dict[str, str]
+) -> None:
+    """Add the columns of documents that a layout read; the database takes most of them from the source itself."""
+    places = {path: number for number, path in enumerate(layout.types, 1)}
+    for column in layout.columns:
+        name = columns.single[column.key]
+        if column.place is None:
+            expressions[name] = f"struct_extract_at(members, {places[column.path]})"
+            continue
+        values = list(map(itemgetter(column.place), [row.record for row in rows]))
+        if column.kind == "text":
+            values = [None if value is None else joined(value) for value in values]
+        if values.count(None) < len(values):
+            data[name] = _array(values, column.kind)
+            expressions[name] = name
+
+
+def _array(values: list[Any], kind: str) -> Any:
+    return _objects(values) if kind not in _NUMPY else _masked(values, _NUMPY[kind])
+
+
 def _objects(values: list[Any]) -> Any:
     array = np.empty(len(values), dtype=object)
     array[:] = values
@@ -310,7 +371,7 @@ def _objects(values: list[Any]) -> Any:
 
 
 def _masked(values: list[Any], kind: Any) -> Any:
-    missing = [value is None for value in values]
-    if not any(missing):
+    if None not in values:
         return np.array(values, dtype=kind)
+    missing = np.array([value is None for value in values])
     return np.ma.masked_array(np.array([0 if value is None else value for value in values], dtype=kind), mask=missing)

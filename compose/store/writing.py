@@ -15,6 +15,7 @@ from compose.store.catalogue import Index, expand_date_name
 from compose.store.document import Prepared, prepare
 from compose.store.engine import Engine
 from compose.store.errors import DocumentError, StoreError, WritesBlockedError, illegal_argument
+from compose.store.layout import Layout, layout_of
 from compose.store.mapping import Mapping
 from compose.store.table import Operation
 
@@ -24,6 +25,10 @@ _decode = msgspec.json.decode
 
 _id_lock = threading.Lock()
 _id_last = 0
+
+_NONE: dict[str, Any] = {}
+_NOTHING: list[str] = []
+_READ = Prepared(_NONE, _NONE, _NOTHING, {})  # what is left to prepare of a document that its layout has read
 
 GC_SECONDS = 60.0  # index.gc_deletes
 MAX_ID = 512  # bytes
@@ -94,6 +99,16 @@ class Writer:
         return found
 
 
+class _Target(msgspec.Struct):
+    """An index that a request writes to, with what each of its answers repeats."""
+
+    name: str
+    number: int
+    layout: Layout
+    shards: dict[str, int]
+    more: dict[str, Any]
+
+
 class _Run:
     """One request's actions while they are planned, under the engine's lock."""
 
@@ -106,6 +121,7 @@ class _Run:
         self.indices: dict[str, Index] = {}
         self.mappings: dict[str, Mapping] = {}
         self.versions: dict[tuple[int, str], tuple[int, int]] = {}
+        self.targets: dict[str, _Target] = {}
 
     def lines(self) -> list[bytes]:
         """Return the batch as lines of the translog."""
@@ -118,7 +134,7 @@ class _Run:
         answers = []
         for action in actions:
             try:
-                answer = self._one(action)
+                answer = self._usual(action) or self._one(action)
             except StoreError as error:
                 answer = _refusal(action, action.id, error)
             answers.append((action.verb, answer))
@@ -126,14 +142,57 @@ class _Run:
 
     def _look_up(self, actions: list[Action]) -> None:
         wanted: dict[int, list[str]] = {}
-        pending = self.engine.loader.pending
+        pending, numbers = self.engine.loader.pending, dict[str, int]()
         for action in actions:
-            index = self.engine.indices.get(action.index)
-            if index is not None and action.id is not None and (index.number, action.id) not in pending:
-                wanted.setdefault(index.number, []).append(action.id)
+            if action.id is None:
+                continue
+            number = numbers.get(action.index)
+            if number is None:
+                index = self.engine.indices.get(action.index)
+                number = numbers[action.index] = index.number if index is not None else -1
+            if number >= 0 and (number, action.id) not in pending:
+                wanted.setdefault(number, []).append(action.id)
         for number, ids in wanted.items():
-            for name, version in self.engine.table.versions(number, ids).items():
-                self.versions[number, name] = version
+            known = self.engine.id_filter(number)
+            possible = known.possible(ids)
+            if possible:
+                for name, version in self.engine.table.versions(number, possible).items():
+                    self.versions[number, name] = version
+            known.add(ids)
+
+    def _usual(self, action: Action) -> dict[str, Any] | None:
+        """Plan what nearly every action is: a new document that its layout can read; None where it is not that."""
+        target = self.targets.get(action.index)
+        if target is None or not action.id or action.verb == "delete" or action.if_seq_no is not None:
+            return None
+        key = (target.number, action.id)
+        if key in self.versions or key in self.engine.loader.pending or self.engine.tombstones:
+            return None
+        source = action.source
+        record = target.layout.read(source)
+        if record is None or b"\n" in source:
+            return None
+        sequence = self.engine.sequence = self.engine.sequence + 1
+        self.document_lines.append(
+            b'{"n":%d,"x":%d,"d":%s,"v":1,"s":%s}\n' % (sequence, target.number, _encode(action.id), source)
+        )
+        self.operations.append(
+            Operation(
+                sequence, target.number, action.id, 1, False, source, _NONE, _NONE, _NOTHING, target.layout, record
+            )
+        )
+        self.versions[key] = (1, sequence)
+        return {
+            "_index": target.name,
+            "_id": action.id,
+            "_version": 1,
+            "result": "created",
+            "_shards": target.shards,
+            "_seq_no": sequence,
+            "_primary_term": 1,
+            "status": 201,
+            **target.more,
+        }
 
     def _index(self, name: str, action: Action) -> Index:
         index = self.indices.get(name)
@@ -185,10 +244,16 @@ class _Run:
             raise _conflict(
                 index, f"[{name}]: version conflict, document already exists (current version [{known[0]}])"
             )
-        prepared = self._prepare(index, name, action.source)
+        source = action.source if b"\n" not in action.source else action.source.replace(b"\n", b" ")
+        layout = layout_of(self.mappings.get(index.name, index.mapping))
+        if action.index not in self.targets:
+            shards = {"total": index.copies(), "successful": 1, "failed": 0}
+            more = {"forced_refresh": True} if self.refresh else {}
+            self.targets[action.index] = _Target(index.name, index.number, layout, shards, more)
+        record = layout.read(source)
+        prepared = _READ if record is not None else self._prepare(index, name, source)
         sequence = engine.next_sequence()
         version = known[0] + 1 if known else self._buried(key) + 1
-        source = action.source if b"\n" not in action.source else action.source.replace(b"\n", b" ")
         self.document_lines.append(
             b'{"n":%d,"x":%d,"d":%s,"v":%d%s,"s":%s}\n'
             % (sequence, index.number, _encode(name), version, b',"r":true' if known else b"", source)
@@ -196,7 +261,7 @@ class _Run:
         self.operations.append(
             Operation(
                 sequence, index.number, name, version, known is not None, source,
-                prepared.values, prepared.lists, prepared.ignored,
+                prepared.values, prepared.lists, prepared.ignored, layout if record is not None else None, record,
             )
         )  # fmt: skip
         self.versions[key] = (version, sequence)
@@ -214,6 +279,8 @@ class _Run:
     def _buried(self, key: tuple[int, str]) -> int:
         """Return the version of a document deleted within the last minute, as index.gc_deletes keeps it; else 0."""
         tombstones = self.engine.tombstones
+        if not tombstones:
+            return 0
         oldest = time.monotonic() - GC_SECONDS
         while tombstones and (first := next(iter(tombstones.items())))[1][1] < oldest:
             del tombstones[first[0]]
@@ -255,6 +322,7 @@ class _Run:
             prepared = prepare(document, mapping)
         # Only now: a document that does not fit leaves no mapping behind.
         self.mappings[index.name] = mapping
+        self.targets.clear()
         self.changes[f"index/{index.name}"] = {**index.value(), "mapping": mapping.source}
         return prepared
 

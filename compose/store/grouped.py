@@ -1,0 +1,197 @@
+"""What is nested in buckets, computed for all buckets of an aggregation by one statement instead of one for each.
+
+Only for what is asked often: metrics of numbers, and terms, nested in each other. For the rest `buckets.py` asks once a
+bucket; the answers are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from compose.store.mapping import Field
+from compose.store.sql import Fields
+
+METRICS = {"avg", "min", "max", "sum", "stats", "value_count"}
+MAX_GROUPS = 200_000  # more are not held in memory
+_TERM_KINDS = {"keyword", "long", "boolean"}
+_NUMBERS = {"long", "float", "double"}
+
+Key = tuple[Any, ...]
+
+
+class TooManyGroupsError(Exception):
+    """There are more groups than are held in memory: ask bucket by bucket."""
+
+
+class Group(msgspec.Struct):
+    """How many documents have a key, and what is nested there."""
+
+    count: int
+    results: dict[str, Any]
+
+
+class _Part(msgspec.Struct):
+    """One aggregation of a body, taken apart."""
+
+    label: str
+    kind: str
+    options: dict[str, Any]
+    field: Field | None
+    column: str | None
+    below: dict[str, Any]
+
+
+class Grouped:
+    """Computes nested aggregations for many buckets at once.
+
+    Arguments:
+        fields: of the request's indices.
+        cursor: of the database.
+        label: the name that a result gets, from its name, kind and definition.
+    """
+
+    def __init__(self, fields: Fields, cursor: Any, label: Callable[[str, str, dict[str, Any]], str]) -> None:
+        self._fields = fields
+        self._cursor = cursor
+        self._label = label
+
+    def can(self, body: dict[str, Any]) -> bool:
+        """Return whether all of it can be computed here."""
+        return all(self._can_one(definition) for definition in body.values())
+
+    def _can_one(self, definition: Any) -> bool:
+        if not isinstance(definition, dict) or "meta" in definition:
+            return False
+        kinds = [key for key in definition if key not in ("aggs", "aggregations")]
+        if len(kinds) != 1 or not isinstance(definition[kinds[0]], dict):
+            return False
+        kind, options = kinds[0], definition[kinds[0]]
+        below = definition.get("aggs") or definition.get("aggregations") or {}
+        path = options.get("field")
+        found = self._fields.named(path) if isinstance(path, str) and path else []
+        if not path or len(found) > 1:
+            return False
+        if kind in METRICS:
+            return options.keys() == {"field"} and not below and (not found or self.column(found[0], _NUMBERS) != "")
+        return (
+            kind == "terms"
+            and options.keys() <= {"field", "size", "order", "shard_size"}
+            and isinstance(options.get("size", 10), int)
+            and options.get("size", 10) > 0
+            and all(by in ("_count", "_key") and way in ("asc", "desc") for by, way in _order(options))
+            and (not found or self.column(found[0], _TERM_KINDS) != "")
+            and self.can(below)
+        )
+
+    def column(self, field: Field, kinds: set[str] = _TERM_KINDS) -> str | None:
+        """Return the column of a field with single values; None where no document has one, empty where it is no use."""
+        if field.kind not in kinds or field.key in self._fields.columns.many:
+            return ""
+        return self._fields.columns.single.get(field.key)
+
+    def _parts(self, body: dict[str, Any]) -> list[_Part]:
+        parts = []
+        for name, definition in body.items():
+            kind = next(key for key in definition if key not in ("aggs", "aggregations"))
+            options = definition[kind]
+            found = self._fields.named(options["field"])
+            field = found[0] if found else None
+            column = self.column(field, _NUMBERS if kind in METRICS else _TERM_KINDS) if field else None
+            below = definition.get("aggs") or definition.get("aggregations") or {}
+            parts.append(_Part(self._label(name, kind, definition), kind, options, field, column, below))
+        return parts
+
+    def compute(self, body: dict[str, Any], rows: str, values: list[Any], keys: list[str]) -> dict[Key, Group]:
+        """Compute a body for each key that there is.
+
+        Arguments:
+            body: name → aggregation; `can` says yes to it.
+            rows: what to select from, with its condition; its parameters are `values`.
+            values: see there.
+            keys: expressions that make the buckets, without parameters.
+
+        Raises:
+            TooManyGroupsError: there are too many.
+        """
+        parts = self._parts(body)
+        terms = [part for part in parts if part.kind == "terms" and part.column]
+        metrics = [part for part in parts if part.kind in METRICS and part.column]
+        groups: dict[Key, Group] = {}
+        if metrics or not terms:
+            groups = self._measured(metrics, rows, values, keys)
+        counted_by = None if groups else terms[0].label if terms else None
+        for part in terms:
+            inner = self.compute(part.below, rows, values, [*keys, str(part.column)])
+            several: dict[Key, list[tuple[Any, Group]]] = {}
+            for key, group in inner.items():
+                several.setdefault(key[:-1], []).append((key[-1], group))
+            for key, found in several.items():
+                if part.label == counted_by:
+                    groups[key] = Group(sum(group.count for _, group in found), {})
+                if key in groups:
+                    groups[key].results[part.label] = _terms(part, found)
+        for group in groups.values():
+            group.results = {part.label: group.results.get(part.label, _empty(part)) for part in parts}
+        return groups
+
+    def empty(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the results of a bucket without documents."""
+        return {part.label: _empty(part) for part in self._parts(body)}
+
+    def _measured(
+        self, metrics: list[_Part], rows: str, values: list[Any], keys: list[str]
+    ) -> dict[Key, Group]:  # fmt: skip
+        columns = list(dict.fromkeys(part.column for part in metrics))
+        asked = [f"count({c}), min(({c})::DOUBLE), max(({c})::DOUBLE), avg(({c})::DOUBLE), sum(({c})::DOUBLE)"
+                 for c in columns]  # fmt: skip
+        text = f"SELECT {', '.join([*keys, 'count(*)', *asked])} FROM {rows} GROUP BY {', '.join(keys)}"  # noqa: S608 - see sql
+        found = self._cursor.execute(text, values).fetchmany(MAX_GROUPS + 1)
+        if len(found) > MAX_GROUPS:
+            raise TooManyGroupsError
+        groups = {}
+        for row in found:
+            measured = {column: row[len(keys) + 1 + 5 * place :][:5] for place, column in enumerate(columns)}
+            results = {part.label: _metric(part.kind, measured[part.column]) for part in metrics}
+            groups[tuple(row[: len(keys)])] = Group(row[len(keys)], results)
+        return groups
+
+
+def _metric(kind: str, measured: tuple[Any, ...]) -> dict[str, Any]:
+    count, low, high, mean, total = measured
+    total = total or 0.0
+    if kind == "stats":
+        return {"count": count, "min": low, "max": high, "avg": mean, "sum": total}
+    return {"value": {"avg": mean, "min": low, "max": high, "sum": total, "value_count": count}[kind]}
+
+
+def _empty(part: _Part) -> dict[str, Any]:
+    if part.kind == "terms":
+        return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": []}
+    return _metric(part.kind, (0, None, None, None, 0.0))
+
+
+def _order(options: dict[str, Any]) -> list[tuple[Any, Any]]:
+    given = options.get("order", {"_count": "desc"})
+    entries = given if isinstance(given, list) else [given]
+    return [pair for entry in entries for pair in (entry.items() if isinstance(entry, dict) else [("", "")])]
+
+
+def _terms(part: _Part, found: list[tuple[Any, Group]]) -> dict[str, Any]:
+    ordered = sorted(((term, group) for term, group in found if term is not None), key=lambda pair: pair[0])
+    for by, way in reversed(_order(part.options)):
+        if by == "_count":
+            ordered.sort(key=lambda pair: pair[1].count, reverse=way == "desc")
+        else:
+            ordered.sort(key=lambda pair: pair[0], reverse=way == "desc")
+    shown = ordered[: part.options.get("size", 10)]
+    buckets = []
+    for term, group in shown:
+        bucket: dict[str, Any] = {"key": term}
+        if part.field is not None and part.field.kind == "boolean":
+            bucket = {"key": int(term), "key_as_string": "true" if term else "false"}
+        buckets.append({**bucket, "doc_count": group.count, **group.results})
+    others = sum(group.count for _, group in ordered) - sum(group.count for _, group in shown)
+    return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": buckets}
