@@ -65,8 +65,8 @@ def blueprint(state: ServiceState) -> Blueprint:
         if problems:
             raise ServiceProblem(422, f"{len(problems)} fields do not fit; see errors", problems)
         results: list[dict[str, str | int]] = []
-        for request_id, instance, actual, _ in parsed:
-            done = state.feedback.label(request_id, instance, actual)
+        labels = [(request_id, instance, actual) for request_id, instance, actual, _ in parsed]
+        for (request_id, instance, actual), done in zip(labels, state.feedback.label(labels), strict=True):
             _count(state, done, actual)
             results.append({"request_id": request_id, "status": done.status})
             if instance != SINGLE:

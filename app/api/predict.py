@@ -97,6 +97,7 @@ def _served(
     metrics = state.metrics
     now = state.clock()
     duration = round(time.perf_counter() - g.started, 6)
+    request_id, trace_id, manifest = g.request_id, g.trace_id, model.manifest
     answers: list[dict[str, int | float]] = []
     kept = []
     for number, probability in enumerate(probabilities):
@@ -105,24 +106,24 @@ def _served(
         metrics.by_class[predicted].inc()
         metrics.confidence.observe(confidence)
         instance = number if is_batch else SINGLE
-        kept.append(Prediction(g.request_id, instance, now, model.manifest.version, predicted))
+        kept.append(Prediction(request_id, instance, now, manifest.version, predicted))
         answer = {"prediction": predicted, "confidence": confidence, "probability": round(probability, 6)}
         answers.append({"instance": number, **answer} if is_batch else answer)
         state.log.event(
             logging.INFO,
             LOGGER,
             "prediction served",
-            request_id=g.request_id,
+            request_id=request_id,
             instance=number if is_batch else None,
             prediction=predicted,
             confidence=confidence,
             duration=duration,
-            model_type=model.manifest.model_type,
-            model_version=model.manifest.version,
+            model_type=manifest.model_type,
+            model_version=manifest.version,
             endpoint="/predict",
             method="POST",
             status=200,
-            trace_id=g.trace_id,
+            trace_id=trace_id,
         )
     metrics.predictions.inc(len(probabilities))
     state.feedback.remember(kept)
@@ -142,6 +143,4 @@ def _watch(model: Active, rows: list[list[float]], intervals: list[list[int]], p
         one, first, other, second = expected_cells(probability)
         positions += [*bins, total + one, total + other]
         amounts += [*([1.0] * len(bins)), first, second]
-    import numpy as np
-
-    model.window.add(positions, np.array(amounts))
+    model.window.add(positions, amounts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import logging
 import re
@@ -94,19 +95,21 @@ def install(app: Flask, state: ServiceState) -> None:
     gate = Gate(settings.threads, settings.queue, settings.queue_seconds)
     app.extensions["gate"] = gate
     key = read_api_key(settings)
+    counted = functools.lru_cache(256)(state.metrics.requests.labels)
 
     @app.before_request
     def begin() -> None:
         g.started = time.perf_counter()
         g.gated = False
-        given = request.headers.get("X-Request-ID", "")
+        headers = request.headers
+        given = headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
-        trace = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+        trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
         g.trace_id = trace[1] if trace else None
         g.problem = None
-        rule = request.url_rule.rule if request.url_rule else None
+        rule = matched.rule if (matched := request.url_rule) else None
         g.endpoint = rule if rule in ENDPOINTS else "unmatched"
-        if g.endpoint not in GUARDED:
+        if rule not in GUARDED:
             return
         state.users.seen(client_address(settings))
         if key is not None:
@@ -154,21 +157,22 @@ def install(app: Flask, state: ServiceState) -> None:
     @app.after_request
     def finish(response: Response) -> Response:
         duration = time.perf_counter() - g.started
+        endpoint = g.endpoint
         if g.gated:
             g.gated = False
             gate.leave()
         response.headers["X-Request-ID"] = g.request_id
         status = response.status_code
-        state.metrics.duration[g.endpoint].observe(duration)
+        state.metrics.duration[endpoint].observe(duration)
         method = request.method if request.method in METHODS else "other"
-        state.metrics.requests.labels(g.endpoint, method, str(status)).inc()
-        if g.endpoint == "/predict":
+        counted(endpoint, method, str(status)).inc()
+        if endpoint == "/predict":
             state.errors.add([0, 1] if status >= 500 else [0])
             if status >= 500:
                 state.metrics.failed.inc()
             elif status >= 400:
                 state.metrics.invalid.inc()
-        if status >= 400 and g.endpoint not in ("/health", "/ready", "/metrics", "/status"):
+        if status >= 400 and endpoint not in ("/health", "/ready", "/metrics", "/status"):
             _log_problem(state, status, method, duration)
         return response
 

@@ -8,7 +8,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -82,39 +82,49 @@ class FeedbackStore:
         except queue.Full:
             self._on_lost(len(predictions))
 
-    def label(self, request_id: str, instance: int, actual: int) -> Labelled:
-        """Note the true class of a prediction.
+    def label(self, labels: Sequence[tuple[str, int, int]]) -> list[Labelled]:
+        """Note the true classes of predictions, in one transaction.
+
+        Args:
+            labels: request id, instance and true class of each.
+
+        Returns:
+            What became of each; an unknown one is looked for again, for all together at most FIND_SECONDS.
 
         Raises:
             sqlite3.Error: the database cannot be used.
         """
         deadline = time.monotonic() + FIND_SECONDS
+        done: dict[int, Labelled] = {}
+        left = list(range(len(labels)))
         while True:
-            done = self._label(request_id, instance, actual)
-            if done.status != "unknown" or time.monotonic() >= deadline:
-                return done
+            now = self._clock()
+            with self._open() as database:
+                database.execute("BEGIN IMMEDIATE")  # two workers labelling the same id: one after the other
+                for number in left:
+                    done[number] = self._label(database, now, *labels[number])
+            left = [number for number in left if done[number].status == "unknown"]
+            if not left or time.monotonic() >= deadline:
+                return [done[number] for number in range(len(labels))]
             time.sleep(FLUSH_SECONDS)
 
-    def _label(self, request_id: str, instance: int, actual: int) -> Labelled:
-        now = self._clock()
-        with self._open() as database:
-            database.execute("BEGIN IMMEDIATE")  # two workers labelling the same id: one after the other
-            row = database.execute(
-                "SELECT made_at, version, predicted, actual FROM prediction "
-                "WHERE request_id = ? AND instance = ? AND made_at >= ?",
-                (request_id, instance, now - self._days * 86_400),
-            ).fetchone()
-            if row is None:
-                return Labelled("unknown")
-            made_at, version, predicted, before = row
-            if before == actual:
-                return Labelled("unchanged", predicted, version)
-            database.execute(
-                "UPDATE prediction SET actual = ?, labelled_at = ? WHERE request_id = ? AND instance = ?",
-                (actual, now, request_id, instance),
-            )
-            status = "recorded" if before is None else "corrected"
-            return Labelled(status, predicted, version, max(0.0, now - made_at))
+    def _label(self, database: sqlite3.Connection, now: float, request_id: str, instance: int, actual: int) -> Labelled:
+        row = database.execute(
+            "SELECT made_at, version, predicted, actual FROM prediction "
+            "WHERE request_id = ? AND instance = ? AND made_at >= ?",
+            (request_id, instance, now - self._days * 86_400),
+        ).fetchone()
+        if row is None:
+            return Labelled("unknown")
+        made_at, version, predicted, before = row
+        if before == actual:
+            return Labelled("unchanged", predicted, version)
+        database.execute(
+            "UPDATE prediction SET actual = ?, labelled_at = ? WHERE request_id = ? AND instance = ?",
+            (actual, now, request_id, instance),
+        )
+        status = "recorded" if before is None else "corrected"
+        return Labelled(status, predicted, version, max(0.0, now - made_at))
 
     def confusion(self, version: str, days: float) -> dict[str, float]:
         """Return tn, fp, fn, tp and the mean label delay in seconds of a version's predictions of the last days."""
