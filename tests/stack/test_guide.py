@@ -17,7 +17,7 @@ import yaml
 from tests.optional import need
 from tests.stack import guide
 from tests.stack.guide import Place, Row, finite, hits
-from tests.stack.running import RunningStack, running_stack, until
+from tests.stack.running import RunningStack, free_ports, running_stack, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = ROOT.parent / "shared" / "GUIDE.md"
@@ -73,7 +73,7 @@ def query(expression: str) -> Callable[[Place], str]:
     """A query has a value in a real Prometheus."""
 
     def check(place: Place) -> str:
-        until(lambda: bool(finite(place.promql(expression))), f"{expression} has a value", 60)
+        until(lambda: bool(finite(place.promql(expression))), f"{expression} has a value", 120)
         values = finite(place.promql(expression))
         return f"{len(values)} series, first {values[0]:.4g}"
 
@@ -82,7 +82,7 @@ def query(expression: str) -> Callable[[Place], str]:
 
 def volume(place: Place) -> str:
     """The curl with jq prints the whole rate: one series without labels."""
-    until(lambda: place.shell(guide.VOLUME).strip() not in ("null", ""), "the curl prints a rate", 60)
+    until(lambda: place.shell(guide.VOLUME).strip() not in ("null", ""), "the curl prints a rate", 120)
     printed = place.shell(guide.VOLUME).strip().strip('"')
     assert len(place.promql("rate(ml_predictions_total[1h])")) == 1
     assert float(printed) > 0
@@ -328,7 +328,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A running stack with traffic, refusals and errors in it."""
     for program, package in (("curl", "curl"), ("jq", "jq"), ("prometheus", "prometheus")):
         need(program, apt=package)
-    with running_stack(tmp_path_factory.mktemp("guide") / "stack") as stack:
+    prometheus, alertmanager = free_ports(2)
+    ports = {"PROMETHEUS_PORT": str(prometheus), "ALERTMANAGER_PORT": str(alertmanager), "STACK_MONITORING": "auto"}
+    with running_stack(tmp_path_factory.mktemp("guide") / "stack", **ports) as stack:
         sent = stack.command("traffic", "--rate", "50", "--count", "150", "--errors", "5%", "--seed", "7")
         assert sent.returncode == 0, sent.stdout + sent.stderr
         # Nothing fails by itself here: another program's errors on the same volume are the ERROR lines.
@@ -341,7 +343,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         other = stack.folder / "logs" / "other.jsonl"
         other.write_text("".join(json.dumps(line) + "\n" for line in lines))
         until(lambda: errors(stack) == len(lines), "the errors are in the store")
-        yield Place(stack.addresses())
+        yield Place({**stack.addresses(), 9090: f"http://127.0.0.1:{prometheus}"})
 
 
 def errors(stack: RunningStack) -> int:
