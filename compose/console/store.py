@@ -45,7 +45,10 @@ class Store:
         """
         asked = {"timeout": f"{self._seconds:g}s", **body}
         parameters = {"ignore_unavailable": "true", "allow_no_indices": "true"}
-        return self._object("POST", f"/{index}/_search", asked, parameters)
+        answer = self._object("POST", f"/{index}/_search", asked, parameters)
+        if "aggs" in body and "aggregations" not in answer:  # so it is where no index is there
+            answer["aggregations"] = {name: {"buckets": [], "value": None} for name in body["aggs"]}
+        return answer
 
     def count(self, index: str, body: dict[str, Any]) -> int:
         """Return the answer of `_count`.

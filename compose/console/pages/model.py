@@ -85,7 +85,7 @@ def scores_card(told: dict[str, Any], cells: Cells, aims: Objectives) -> Compone
     rows.append(["ROC AUC", "–", "–", *(cell(each.get("roc_auc")) for each in (whole, required))])
     rows.append(["Always no", "–", "–", *(cell(each.get("baseline_accuracy")) for each in (whole, required))])
     headings = [
-        "",
+        "score",
         f"labels ({labels:,.0f})",
         "estimate",
         f"hold-out ({whole.get('rows', 0):,})",
@@ -146,7 +146,7 @@ def confusion_card(cells: Cells, why: str) -> Component:
         ]
         for predicted in (0, 1)
     ]  # fmt: skip
-    table = parts.table(["", "was no", "was yes"], rows, empty="", label=title)
+    table = parts.table(["labels", "was no", "was yes"], rows, empty="", label=title)
     return parts.card(title, table, html.P(f"{total:,.0f} labels since the service started", className="hint after"))
 
 
@@ -193,7 +193,7 @@ def drift_card(thresholds: list[tuple[str, float, float, float]], why: str) -> C
         word = {"bad": "drifts", "attention": "begins", "good": "same"}[mood]
         rows.append([name, f"{psi:.3f}", f"{threshold:.3f}", f"{samples:,.0f}", parts.state(mood, word, ICON[mood])])
     empty = "Not measured: fewer requests than the drift window needs have come."
-    table = parts.table(["input", "PSI", "threshold", "values", ""], rows, empty=empty, label=title)
+    table = parts.table(["input", "PSI", "threshold", "values", "state"], rows, empty=empty, label=title)
     return parts.card(title, table)
 
 
