@@ -61,7 +61,10 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
             for name, (default, _what) in _ADDRESSES.items():
                 values[name] = values[name] or local.get(name, default)
             values |= {name: given.pop(name) or "" for name in ("user", "proxy_user", "grafana_user")}
-            values |= {name: _secret(given.pop(f"{name}_file")) for name in _SECRETS}
+            token = given.pop("grafana_token_file")
+            # Where there is no Grafana, nobody made its token.
+            values["grafana_token"] = _secret(token) if "grafana" not in without else ""
+            values |= {name: _secret(given.pop(f"{name}_file")) for name in _SECRETS if name != "grafana_token"}
             ca = given.pop("ca")
             addresses = Addresses(**values, ca=Path(ca) if ca else None, without=without)
             with Servers(addresses) as servers:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
+import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
+from compose.bootstrap import PIP_WHEEL
 from tests.elasticsearch.distribution import cache_dir
 
 COMPOSE_VERSION = "v2.40.3"
 KUBECONFORM_VERSION = "v0.7.0"
+KUSTOMIZE_VERSION = "v5.7.1"
+SCHEMAS_VERSION = "1.37.0"
+SCHEMAS_SHA256 = "85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9"
+SCHEMAS_FOLDER = f"v{SCHEMAS_VERSION}-local-strict"
 # compose's own go.mod excludes these. `go install` refuses a module that excludes; a wrapper that does the same works.
 COMPOSE_EXCLUDES = (
     "github.com/davecgh/go-spew@v1.1.2-0.20180830191138-d8f796af33cc",
@@ -73,3 +81,41 @@ def _go(go: str, module: Path, *arguments: str) -> None:
     )
     if done.returncode:
         raise BuildError(f"go {arguments[0]} failed: {done.stderr[-2000:]}")
+
+
+def kustomize(go: str) -> Path:
+    """Return the program that puts Kubernetes manifests together, built on first use."""
+    return _build(go, "kustomize", "sigs.k8s.io/kustomize/kustomize/v5", KUSTOMIZE_VERSION, "-s -w", ())
+
+
+def module_source(go: str, module: str, version: str) -> Path:
+    """Return the folder of a Go module's source, fetched through the proxy on first use."""
+    environment = os.environ | {"GOFLAGS": "-mod=mod"}
+    done = subprocess.run(
+        [go, "mod", "download", "-json", f"{module}@{version}"],
+        cwd=room(), env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise BuildError(f"go mod download {module} failed: {(done.stdout + done.stderr)[-500:]}")
+    return Path(json.loads(done.stdout)["Dir"])
+
+
+def kubernetes_schemas() -> Path:
+    """Return the folder of Kubernetes' own schemas, which the package kubernetes-validate carries."""
+    folder = room() / f"kubernetes-schemas-{SCHEMAS_VERSION}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=room(), prefix="making-") as making:
+            package = Path(making) / "requirement.txt"
+            package.write_text(f"kubernetes-validate=={SCHEMAS_VERSION} --hash=sha256:{SCHEMAS_SHA256}\n")
+            command = [sys.executable, str(PIP_WHEEL / "pip"), "download", "-q", "--no-deps", "--require-hashes"]
+            done = subprocess.run(
+                [*command, "-r", str(package), "-d", making], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise BuildError(f"pip download of kubernetes-validate failed: {done.stderr[-500:]}")
+            (wheel,) = Path(making).glob("*.whl")
+            with zipfile.ZipFile(wheel) as packed:
+                names = [name for name in packed.namelist() if SCHEMAS_FOLDER in name]
+                packed.extractall(Path(making) / "all", names)
+            next((Path(making) / "all").rglob(SCHEMAS_FOLDER)).rename(folder)
+    return folder
