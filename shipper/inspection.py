@@ -44,7 +44,14 @@ def _logs(settings: ShipperSettings) -> Iterator[Finding]:
     for path in unreadable:
         yield Finding("error", f"{path} cannot be read: give the shipper's user the right to")
     yield Finding("ok", f"{len(found)} log files, {sum(file.size for file in found.values()):,} bytes")
-    for folder in sorted({Path(file.path).parent for file in found.values()}):
+    folders = sorted({Path(file.path).parent for file in found.values()})
+    if settings.delete_acknowledged:
+        for folder in folders:
+            if not os.access(folder, os.W_OK | os.X_OK):
+                yield Finding("error", f"SHIPPER_DELETE_ACKNOWLEDGED: {folder} is not writable, so nothing is deleted")
+    if settings.state_dir in folders:
+        yield Finding("warning", f"SHIPPER_STATE_DIR={settings.state_dir} is a log folder: keep it on another volume")
+    for folder in folders:
         if not volume_id(folder) and not settings.volume_id:
             yield Finding(
                 "warning",

@@ -251,3 +251,6 @@ def test_check_names_folders_that_cannot_be_used(shipping: Shipping) -> None:
     assert f"{shipping.logs}/file is not writable" in done.stdout
     assert f"{shipping.logs}/none is not there yet" in done.stdout
     assert "SHIPPER_PATHS: name the log files" in command(shipping, "check", SHIPPER_PATHS="").stdout
+    (shipping.logs / "a.log").write_bytes(line(0))
+    mixed = command(shipping, "check", SHIPPER_STATE_DIR=str(shipping.logs))
+    assert "is a log folder: keep it on another volume" in mixed.stdout
