@@ -12,8 +12,12 @@ from pathlib import Path
 import msgspec
 
 CONFIGURATIONS = Path(__file__).resolve().parent / "configurations"
+CHECKED = ", lines checked"  # of those that pass bytes through unless told to look at them
 ROOT = CONFIGURATIONS.parent.parent.parent
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/opt/fluent-bit/bin"
+
+
+Start = Callable[[Path, Path, int], tuple[list[str], dict[str, str]]]
 
 
 class Contender(msgspec.Struct, frozen=True):
@@ -30,14 +34,15 @@ class Contender(msgspec.Struct, frozen=True):
     name: str
     program: str
     version: str
-    start: Callable[[Path, Path, int], tuple[list[str], dict[str, str]]]
+    start: Start
     ids: str
 
 
-def _filled(name: str, state: Path, logs: Path, port: int) -> Path:
+def _filled(name: str, state: Path, logs: Path, port: int, check: str = "") -> Path:
     """Write a committed configuration with its places filled in."""
     text = (CONFIGURATIONS / name).read_text(encoding="utf-8")
-    for place, value in (("@STATE@", str(state)), ("@LOGS@", str(logs)), ("@PORT@", str(port))):
+    places = (("@STATE@", str(state)), ("@LOGS@", str(logs)), ("@PORT@", str(port)), ("@CHECK@", check))
+    for place, value in places:
         text = text.replace(place, value)
     path = state / name
     path.write_text(text, encoding="utf-8")
@@ -64,15 +69,21 @@ def ours(name: str = "ours", **settings: object) -> Contender:
     return Contender(name, sys.executable, version, start, "generation, offset, keyed hash of the line")
 
 
-def _rsyslog(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    path = _filled("rsyslog.conf", state, logs, port)
-    return ["rsyslogd", "-n", "-f", str(path), "-i", str(state / "pid")], {}
+def _rsyslog(check: str) -> Start:
+    def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+        path = _filled("rsyslog.conf", state, logs, port, check)
+        return ["rsyslogd", "-n", "-f", str(path), "-i", str(state / "pid")], {}
+
+    return start
 
 
-def _syslog_ng(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    path = _filled("syslog-ng.conf", state, logs, port)
-    files = [f"--persist-file={state}/persist", f"--pidfile={state}/pid", f"--control={state}/control"]
-    return ["syslog-ng", "-F", "-f", str(path), *files, "--no-caps"], {}
+def _syslog_ng(check: str) -> Start:
+    def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+        path = _filled("syslog-ng.conf", state, logs, port, check)
+        files = [f"--persist-file={state}/persist", f"--pidfile={state}/pid", f"--control={state}/control"]
+        return ["syslog-ng", "-F", "-f", str(path), *files, "--no-caps"], {}
+
+    return start
 
 
 def _fluent_bit(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
@@ -90,8 +101,16 @@ def _vector(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, st
 
 
 _PEERS = (
-    ("rsyslog", "rsyslogd", "-v", _rsyslog, "file name, offset"),
-    ("syslog-ng", "syslog-ng", "--version", _syslog_ng, "hash of file name and line"),
+    ("rsyslog", "rsyslogd", "-v", _rsyslog(""), "file name, offset"),
+    ("syslog-ng", "syslog-ng", "--version", _syslog_ng(""), "hash of file name and line"),
+    (f"rsyslog{CHECKED}", "rsyslogd", "-v", _rsyslog('action(type="mmjsonparse" cookie="")\n'), "file name, offset"),
+    (
+        f"syslog-ng{CHECKED}",
+        "syslog-ng",
+        "--version",
+        _syslog_ng(' parser { json-parser(prefix(".line.")); };'),
+        "hash of file name and line",
+    ),
     ("Fluent Bit", "fluent-bit", "--version", _fluent_bit, "hash of the record"),
     ("Filebeat", "filebeat", "version", _filebeat, "hash of file name and offset"),
     ("Vector", "vector", "--version", _vector, "hash of file name and offset"),

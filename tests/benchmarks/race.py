@@ -142,7 +142,7 @@ def run(contender: Contender, logs: Path, expected: int, sink: BulkSink) -> Lap:
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-    used = _ended(process)
+    used = ended(process)
     output.close()
     if counts.documents < expected:
         said = (state / "output").read_text(encoding="utf-8", errors="replace")[-2000:]
@@ -152,7 +152,7 @@ def run(contender: Contender, logs: Path, expected: int, sink: BulkSink) -> Lap:
     return Lap(contender.name, counts.documents, expected, used, counts.last_at - began, peak, counts)
 
 
-def _ended(process: subprocess.Popen[bytes]) -> float:
+def ended(process: subprocess.Popen[bytes]) -> float:
     """Wait for the end; return the CPU seconds of the process and of the children it waited for."""
     limit = time.monotonic() + 30
     while True:
