@@ -161,10 +161,13 @@ def test_files_into_a_real_elasticsearch(tmp_path: Path, real_elasticsearch: str
         assert counted(client) == DOCUMENTS
         shipper.send_signal(signal.SIGTERM)
         mine = ended(shipper)
+        stored = client.get("/_cat/indices/ml-pipeline-*", params={"format": "json", "bytes": "b"}).json()
+        size = sum(int(index["pri.store.size"]) for index in stored) / DOCUMENTS
         parts.append(
             f"{report.machine()}. {DOCUMENTS:,} lines from a file to all found by a search: {wall:.1f} s"
             f" ({DOCUMENTS / wall:,.0f} a second). CPU: shipper {mine:.1f} s, Elasticsearch {theirs:.1f} s:"
             f" the shipper's share is {mine / (mine + theirs):.0%}."
+            f" A document takes {size:.0f} bytes of the index."
         )
         client.request("DELETE", "/ml-pipeline-*")
         rows = []
