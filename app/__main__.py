@@ -103,13 +103,16 @@ def _data(path: Path | None, *, openml: bool, rows: int, seed: int) -> Dataset:
 @click.option("--data", type=click.Path(path_type=Path), help="bank-full.csv to measure on; else generated data.")
 @click.option("--splits", type=click.IntRange(min=1), help="Train and measure over this many 80/20 splits.")
 @click.option("--on-generated", is_flag=True, help="With --splits: train on generated data instead.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the calibration plot (PNG) here.")
 @click.option("--seed", type=int, default=1, show_default=True)
-def evaluate(data: Path | None, splits: int | None, on_generated: bool, seed: int) -> None:
+def evaluate(data: Path | None, splits: int | None, on_generated: bool, plot: Path | None, seed: int) -> None:
     """Measure the active model, or with --splits the way it is trained."""
     _share_the_cores()
     from app.model import bundle, generated
     from app.model.training import only_required, split_scores
 
+    if plot and splits:
+        raise click.ClickException("--plot draws the active model: leave --splits out")
     try:
         # Another seed than training's: rows that the model has not seen.
         rows = _data(data, openml=False, rows=generated.ROWS, seed=seed + 1000)
@@ -130,6 +133,14 @@ def evaluate(data: Path | None, splits: int | None, on_generated: bool, seed: in
     if rows.digest() == active.manifest.data_sha256:
         _say("these are the rows it was trained on: the hold-out's scores in `ml-app models list` are the honest ones")
     _print(scores, f"model {active.manifest.version} on {rows.source}")
+    if plot:
+        from app.model.calibration_plot import PlotError, write
+
+        try:
+            write(scores, f"{active.manifest.version} on {rows.source}", plot)
+        except (PlotError, OSError) as error:
+            raise click.ClickException(str(error)) from None
+        _say(f"calibration plot: {plot}")
 
 
 def _print(scores: dict[str, Scores], title: str) -> None:

@@ -31,8 +31,8 @@ LOGGER = "app.service"
 class Active:
     """The model that answers now, with the window of what it has seen; replaced as a whole."""
 
-    def __init__(self, bundle: Bundle, window: Window, load_seconds: float) -> None:
-        self.bundle, self.window, self.load_seconds = bundle, window, load_seconds
+    def __init__(self, bundle: Bundle, window: Window, load_seconds: float, activated_at: dt.datetime) -> None:
+        self.bundle, self.window, self.load_seconds, self.activated_at = bundle, window, load_seconds, activated_at
         self.manifest, self.scorer = bundle.manifest, bundle.scorer
         self.bins = self.manifest.reference.bins()
 
@@ -107,7 +107,7 @@ class ServiceState:
                 DRIFT_SLOT_SECONDS,
                 self.clock,
             )
-            self.model = Active(bundle, window, time.perf_counter() - started)
+            self.model = Active(bundle, window, time.perf_counter() - started, activation.activated_at)
         if self._first(f"activation-{activation.activated_at:%Y%m%dT%H%M%S%f}"):
             self.log.event(
                 logging.INFO,
@@ -191,6 +191,9 @@ class ServiceState:
             labels = ("model_type", "version", "trained_at")
             info = (manifest.model_type, manifest.version, manifest.trained_at.isoformat())
             yield "ml_model_info", "The active model.", labels, [(info, 1.0)]
+            activated = self.model.activated_at.timestamp()
+            text = "When the model became active, seconds since 1970; marks activations in a graph."
+            yield "ml_model_activated_timestamp_seconds", text, ("version",), [((manifest.version,), activated)]
             held = [
                 ((metric, "holdout", fields), float(getattr(scores, metric)))
                 for fields, scores in manifest.scores.items()

@@ -18,6 +18,20 @@ KIBANA = "http://localhost:5601"
 # Kibana has 5601 in the Docker stack, so a console beside it takes the next port (docs/dashboards.md).
 CONSOLE = "http://localhost:5602/logs"
 
+# A line in each graph where a model became active: the series' value, in milliseconds, is the time of the mark.
+ACTIVATIONS = {
+    "name": "Model activated",
+    "datasource": PROMETHEUS,
+    "enable": True,
+    "hide": False,
+    "iconColor": "purple",
+    "expr": "ml_model_activated_timestamp_seconds * 1000",
+    "step": "60s",
+    "useValueForTime": True,
+    "titleFormat": "Model activated",
+    "textFormat": "{{version}}",
+}
+
 
 def dashboard_json(dashboard: Dashboard) -> dict[str, Any]:
     """Return one dashboard as Grafana's classic JSON."""
@@ -55,7 +69,7 @@ def dashboard_json(dashboard: Dashboard) -> dict[str, Any]:
         "timezone": "browser",
         "time": {"from": f"now-{dashboard.span}", "to": "now"},
         "refresh": dashboard.refresh,
-        "annotations": {"list": []},
+        "annotations": {"list": [ACTIVATIONS]},
         "templating": {"list": []},
         "links": [],
         "panels": panels,

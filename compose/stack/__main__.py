@@ -108,6 +108,9 @@ def status(settings: StackSettings, *, as_json: bool) -> None:
 @click.option("--count", type=click.IntRange(1), help="How many; without it and --for: until Ctrl-C.")
 @click.option("--for", "seconds", type=_Parsed("time", _seconds), help="For how long: 30s, 1m, 2h.")
 @click.option("--errors", default="2%", type=_Parsed("share", _share), show_default=True, help="Share of faulty ones.")
+@click.option("--labels", default="0", type=_Parsed("share", _share), show_default=True, help="Share told the truth.")
+@click.option("--label-delay", default="10s", type=_Parsed("time", _seconds), show_default=True)
+@click.option("--label-noise", default="10%", type=_Parsed("share", _share), help="Labels against the prediction.")
 @click.option("--seed", type=int, help="Send the same requests again.")
 @click.option("--url", help="Another address of the service.")
 @_with_settings
@@ -118,6 +121,9 @@ def traffic(
     count: int | None,
     seconds: float | None,
     errors: float,
+    labels: float,
+    label_delay: float,
+    label_noise: float,
     seed: int | None,
     url: str | None,
 ) -> None:
@@ -125,8 +131,11 @@ def traffic(
     from rich.console import Console
 
     from compose.stack import traffic as sending
+    from compose.stack.labels import LabelPlan
 
-    plan = sending.Plan(url=url or settings.app_url, rate=rate, count=count, seconds=seconds, errors=errors, seed=seed)
+    told = LabelPlan(share=labels, delay=label_delay, noise=label_noise)
+    url = url or settings.app_url
+    plan = sending.Plan(url=url, rate=rate, count=count, seconds=seconds, errors=errors, seed=seed, labels=told)
     tally = sending.run(plan, Console())
     if tally.unanswered and not tally.latencies:
         click.echo(f"error: {plan.url} does not answer; is the stack up? see `python3 compose status`", err=True)

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from compose.stack import population
+from compose.stack.labels import LabelPlan, Labels
 
 TIMEOUT_SECONDS = 10.0
 KEPT_LATENCIES = 5000
@@ -30,9 +31,11 @@ class Tally:
         wrong: any other answer: a valid request refused, a faulty one served, a 5xx; by status.
         unanswered: no answer at all, by the kind of error.
         latencies: seconds, of the newest answers.
+        labels: the true classes that were sent afterwards.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Labels | None = None) -> None:
+        self.labels = labels
         self.sent = self.served = self.refused = 0
         self.wrong: collections.Counter[int] = collections.Counter()
         self.unanswered: collections.Counter[str] = collections.Counter()
@@ -50,7 +53,7 @@ class Tally:
 
     def as_expected(self) -> bool:
         """Whether every valid request was served and every faulty one refused."""
-        return not self.wrong and not self.unanswered
+        return not self.wrong and not self.unanswered and not (self.labels and self.labels.refused)
 
     def line(self, seconds: float) -> str:
         """Return the counts and latencies in one line; `seconds` since the first request."""
@@ -68,6 +71,8 @@ class Tally:
             parts.append(f"{self.unanswered.total():,} unanswered ({kinds})")
         if self.latencies:
             parts.append(f"p50 {1000 * self.quantile(0.5):.1f} ms, p95 {1000 * self.quantile(0.95):.1f} ms")
+        if self.labels and (self.labels.taken or self.labels.refused):
+            parts.append(self.labels.line())
         return "  ".join(parts)
 
     def quantile(self, share: float) -> float:
@@ -86,6 +91,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         seconds: for how long, or None for no limit.
         errors: share of faulty requests, 0 to 1.
         seed: makes the same requests again; None for others each time.
+        labels: which predictions are told their true class.
     """
 
     url: str
@@ -94,13 +100,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None
     errors: float
     seed: int | None
+    labels: LabelPlan = LabelPlan()
 
 
 def run(plan: Plan, console: Console) -> Tally:
     """Send what the plan says until it is done or Ctrl-C; return what became of it."""
     chance = random.Random(plan.seed)  # noqa: S311 - made-up customers, not secrets
     people = population.load()
-    tally = Tally()
+    labels = Labels(plan.labels, random.Random(plan.seed))  # noqa: S311 - as above
+    tally = Tally(labels)
     started = time.monotonic()
     pending: set[Future[None]] = set()
     shown = started
@@ -114,6 +122,7 @@ def run(plan: Plan, console: Console) -> Tally:
                 due = started + number / plan.rate
                 if plan.seconds is not None and due - started >= plan.seconds:
                     break
+                labels.send_due(client)
                 while (now := time.monotonic()) < due:
                     time.sleep(min(due - now, 0.2))
                 # An open loop: a slow service meets the same rate, as in life, up to the number of senders.
@@ -122,7 +131,8 @@ def run(plan: Plan, console: Console) -> Tally:
                 is_faulty = chance.random() < plan.errors
                 request = population.customer(people, chance)
                 body = population.faulty(request, chance) if is_faulty else msgspec.json.encode(request)
-                pending.add(senders.submit(_send, client, body, is_faulty, tally))
+                agrees = labels.fate()
+                pending.add(senders.submit(_send, client, body, is_faulty, None if is_faulty else agrees, tally))
                 pending = {future for future in pending if not future.done()}
                 tally.sent += 1
                 if console.is_terminal:
@@ -130,6 +140,10 @@ def run(plan: Plan, console: Console) -> Tally:
                 elif time.monotonic() - shown > 10:
                     shown = time.monotonic()
                     console.print(tally.line(shown - started))
+            wait(pending)
+            while labels.waiting():  # what was predicted is labelled, however long that takes
+                labels.send_due(client)
+                time.sleep(0.05)
         except KeyboardInterrupt:
             pass
         wait(pending)
@@ -137,7 +151,7 @@ def run(plan: Plan, console: Console) -> Tally:
     return tally
 
 
-def _send(client: httpx.Client, body: bytes, is_faulty: bool, tally: Tally) -> None:
+def _send(client: httpx.Client, body: bytes, is_faulty: bool, agrees: bool | None, tally: Tally) -> None:
     sent = time.perf_counter()
     try:
         answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
@@ -145,6 +159,9 @@ def _send(client: httpx.Client, body: bytes, is_faulty: bool, tally: Tally) -> N
         tally.unanswered[type(error).__name__] += 1
         return
     tally.answered(answer.status_code, is_faulty=is_faulty, seconds=time.perf_counter() - sent)
+    if answer.status_code == 200 and agrees is not None and tally.labels:
+        made = answer.json()
+        tally.labels.predicted(made["request_id"], made["prediction"], agrees=agrees)
 
 
 def parse_share(text: str) -> float:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from app.api.request import Gate
 from app.schema import NAMES
 from app.state import ServiceState
-from tests.app.conftest import GUIDE_REQUEST, Clock, lines, samples
+from tests.app.conftest import GUIDE_REQUEST, NOW, Clock, lines, samples
 
 Service = tuple[Flask, ServiceState]
 
@@ -64,6 +64,8 @@ def test_all_series_of_the_guide_exist_from_the_first_scrape(client: FlaskClient
         assert name in found, name
     assert found["ml_app_memory_bytes"] > 1e7
     assert found["ml_log_disk_free_bytes"] > 1e6
+    (activated,) = [value for name, value in found.items() if name.startswith("ml_model_activated_timestamp_seconds{")]
+    assert activated == NOW.timestamp()
 
 
 @pytest.mark.parametrize(

@@ -176,3 +176,28 @@ def test_probabilities_are_calibrated(bank: Dataset) -> None:
         scores = measure(bank.labels[~half], model.scorer.predict(rows.tolist()))
         off = sum(part.count * abs(part.predicted - part.observed) for part in scores.calibration) / scores.rows
         assert off <= 0.02
+
+
+def test_evaluate_prints_all_scores_and_draws_the_calibration(model_dir: Path, tmp_path: Path) -> None:
+    """Each score beside the majority class, the confusion matrix, and a PNG that is not blank."""
+    import os
+    import struct
+    import subprocess
+    import sys
+    import zlib
+
+    path = tmp_path / "calibration.png"
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "app", "evaluate", "--plot", str(path)],
+        env={**os.environ, "APP_MODEL_DIR": str(model_dir), "MPLCONFIGDIR": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for word in ("accuracy", "precision", "recall", "F1", "AUC", "Brier", "majority class", "true yes", "required"):
+        assert word in done.stdout
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    assert struct.unpack(">II", data[16:24]) == (600, 700)
+    chunk = data.index(b"IDAT")
+    (length,) = struct.unpack(">I", data[chunk - 4 : chunk])
+    assert len(set(zlib.decompressobj().decompress(data[chunk + 4 : chunk + 4 + length]))) > 10

@@ -252,3 +252,45 @@ def test_one_row_of_model_time(trained: bundle.Bundle, capsys: pytest.CaptureFix
         print(
             f"\none row, 300 trees: median {1e6 * sorted(times)[2500]:.0f} µs, p99 {1e6 * sorted(times)[4950]:.0f} µs"
         )
+
+
+def test_the_live_figures_are_the_traffic_generators_truth(model_dir: Path, tmp_path: Path) -> None:
+    """Delayed labels, 20 % of them against the prediction: /metrics shows what the generator knows, cell by cell."""
+    from rich.console import Console
+
+    from compose.stack.labels import LabelPlan
+    from compose.stack.traffic import Plan, run
+
+    labels = LabelPlan(share=0.9, delay=0.5, noise=0.2)
+    with serving(model_dir, tmp_path, APP_WORKERS="2") as server:
+        plan = Plan(url=server.url, rate=200, count=400, seconds=None, errors=0.05, seed=5, labels=labels)
+        tally = run(plan, Console(quiet=True))
+        assert tally.as_expected(), tally.line(1)
+        assert tally.labels is not None
+        truth = tally.labels.taken
+        until(lambda: server.metrics()["ml_feedback_labels"] == truth.total(), "all labels are seen")
+        found = server.metrics()
+    assert truth.total() >= 300
+    assert 0.1 < (truth[0, 1] + truth[1, 0]) / truth.total() < 0.3
+    assert found["ml_model_metrics_live"] == 1
+    assert found["ml_model_accuracy"] == pytest.approx((truth[0, 0] + truth[1, 1]) / truth.total())
+    positive = truth[0, 1] + truth[1, 1]
+    assert found["ml_model_recall"] == pytest.approx(truth[1, 1] / positive if positive else 0)
+    for (predicted, actual), count in truth.items():
+        assert found[f'ml_feedback_total{{actual="{actual}",predicted="{predicted}"}}'] == count
+    assert found["ml_feedback_delay_seconds_sum"] / truth.total() >= 0.5
+
+
+def test_the_api_keeps_to_its_document(model_dir: Path, tmp_path: Path) -> None:
+    """Schemathesis, from /openapi.json: no 5xx, no undocumented status, type or body."""
+    program = Path(sys.executable).with_name("schemathesis")
+    with serving(model_dir, tmp_path) as server:
+        command = [
+            *(str(program), "run", f"{server.url}/openapi.json", "--seed", "1", "--max-examples", "15"),
+            *("--phases", "examples,coverage,fuzzing", "--generation-database", "none"),
+            *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance"),
+            *("--checks", "response_schema_conformance,response_headers_conformance"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert "/predict" in httpx.get(f"{server.url}/openapi.json").text
