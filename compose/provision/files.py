@@ -25,6 +25,7 @@ def generated(objectives: Objectives | None = None) -> dict[str, str]:
         "alertmanager/alertmanager.webhook.yml": alertmanager.configuration(
             webhook={"url_file": alertmanager.WEBHOOK_FILE}, watchdog={"url_file": alertmanager.WATCHDOG_FILE}
         ),
+        "alertmanager/nobody.txt": "",  # stands for a webhook's address until one is given
         "grafana/provisioning/datasources/datasources.yml": grafana_provisioning.datasources(),
         "grafana/provisioning/dashboards/provider.yml": grafana_provisioning.providers(),
         "grafana/provisioning/alerting/contact-points.yml": grafana_provisioning.contact_points(),
