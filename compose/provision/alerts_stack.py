@@ -10,7 +10,7 @@ LOST = "ml_shipper_lost_bytes_total"
 
 def alerts(aims: Objectives) -> tuple[Alert, ...]:
     """Return the alerts of the stack, warning before critical."""
-    return (*_services(), *_shipper(aims), *_losses(), *_watchers())
+    return (*_services(), *_shipper(aims), *_losses(), *_store(), *_watchers())
 
 
 def _services() -> list[Alert]:
@@ -119,6 +119,36 @@ def _losses() -> list[Alert]:
             hold="1m",
             summary="The log volume is nearly full",
             description="{{ $value | humanize1024 }}B are free: the service drops its oldest closed log files now.",
+        ),
+    ]
+
+
+def _store() -> list[Alert]:
+    # Elasticsearch's own watermarks are 85 % and 90 %, and at 95 % it refuses writes; the embedded store has one mark.
+    steps: list[tuple[Severity, str, str, str]] = [
+        ("warning", "0.15", "ml_store_disk_reserve_bytes + 1024 * 1024 * 1024", "10m"),
+        ("critical", "0.1", "ml_store_disk_reserve_bytes", "2m"),
+    ]
+    return [
+        Alert(
+            name="ElasticsearchRed",
+            severity="critical",
+            expr='elasticsearch_cluster_health_status{color="red"} == 1',
+            hold="2m",
+            summary="Elasticsearch is red: some documents cannot be searched",
+            description="A primary shard is not assigned; the shipper keeps the lines of its index.",
+        ),
+        *(
+            Alert(
+                name="StoreDiskFilling",
+                severity=severity,
+                expr="elasticsearch_filesystem_data_available_bytes / elasticsearch_filesystem_data_size_bytes "
+                f"< {share} or ml_store_disk_free_bytes < {reserve}",
+                hold=hold,
+                summary="The disk of the log store is nearly full",
+                description="When it is full, writes are refused: the shipper waits and the lines stay in their files.",
+            )
+            for severity, share, reserve, hold in steps
         ),
     ]
 

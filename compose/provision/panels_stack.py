@@ -12,7 +12,12 @@ def stack(aims: Objectives) -> Dashboard:
         uid="ml-pipeline-stack",
         title="ML Pipeline Stack",
         description="The stack itself: who answers, what the shipper holds, what Prometheus and Alertmanager do.",
-        rows=(Row("", _targets()), Row("Shipper", _shipper(aims)), Row("Prometheus and Alertmanager", _prometheus())),
+        rows=(
+            Row("", _targets()),
+            Row("Shipper", _shipper(aims)),
+            Row("Store", _store()),
+            Row("Prometheus and Alertmanager", _prometheus()),
+        ),
     )
 
 
@@ -85,6 +90,41 @@ def _shipper(aims: Objectives) -> tuple[Panel, ...]:
             queries=(Query(expr="min(time() - ml_shipper_last_acknowledgement_timestamp_seconds)", legend="ago"),),
             thresholds=(Threshold(None, "green"), Threshold(aims.lag_critical, "yellow")),
             decimals=0,
+        ),
+    )
+
+
+def _store() -> tuple[Panel, ...]:
+    return (
+        Panel(
+            key="store-documents",
+            title="Documents",
+            description="Log lines in Elasticsearch, or in the embedded store.",
+            kind="timeseries",
+            unit="short",
+            queries=(
+                Query(
+                    expr='sum(ml_store_documents) or sum(elasticsearch_indices_docs_primary{index=~"ml-pipeline-.*"})',
+                    legend="documents",
+                ),
+            ),
+            minimum=0,
+            width=12,
+        ),
+        Panel(
+            key="store-disk",
+            title="Free Disk of the Store",
+            description="Free bytes on the fullest volume of Elasticsearch, or of the embedded store.",
+            kind="timeseries",
+            unit="bytes",
+            queries=(
+                Query(
+                    expr="min(ml_store_disk_free_bytes) or min(elasticsearch_filesystem_data_available_bytes)",
+                    legend="free",
+                ),
+            ),
+            minimum=0,
+            width=12,
         ),
     )
 

@@ -68,6 +68,24 @@ def _drift(psi: float) -> Series:
     return _flat("ml_feature_psi", psi, labels) | _flat("ml_feature_psi_threshold", 0.2, labels)
 
 
+def _store_disk(available: float, free: float) -> Series:
+    """Free share of Elasticsearch's volume; free bytes of the embedded store, of which 64 MiB are kept."""
+    labels = 'instance="e",job="elasticsearch",mount="/data"'
+    own = 'instance="s",job="store"'
+    return (
+        _flat("elasticsearch_filesystem_data_available_bytes", available * 100e9, labels)
+        | _flat("elasticsearch_filesystem_data_size_bytes", 100e9, labels)
+        | _flat("ml_store_disk_free_bytes", free, own)
+        | _flat("ml_store_disk_reserve_bytes", 64 * MIB, own)
+    )
+
+
+def _health(red: int) -> Series:
+    labels = 'cluster="c",instance="e",job="elasticsearch",color='
+    name = "elasticsearch_cluster_health_status"
+    return _flat(name, red, f'{labels}"red"') | _flat(name, 1 - red, f'{labels}"yellow"')
+
+
 def _unacknowledged(lag: int) -> Series:
     return _flat("ml_shipper_last_acknowledgement_timestamp_seconds", 0) | _flat("ml_shipper_lag_bytes", lag)
 
@@ -163,6 +181,13 @@ CASES: dict[str, Case] = {
     ),
     "LogDiskFilling/critical": Case(
         fires=_flat("ml_log_disk_free_bytes", 511 * MIB), at=1, below=(_flat("ml_log_disk_free_bytes", 512 * MIB),)
+    ),
+    "ElasticsearchRed/critical": Case(fires=_health(1), at=2, below=(_health(0),)),
+    "StoreDiskFilling/warning": Case(
+        fires=_store_disk(0.149, 1087 * MIB), at=10, below=(_store_disk(0.15, 1088 * MIB),), count=2
+    ),
+    "StoreDiskFilling/critical": Case(
+        fires=_store_disk(0.099, 63 * MIB), at=2, below=(_store_disk(0.1, 64 * MIB),), count=2
     ),
     "PrometheusRulesFailing/warning": Case(
         fires=_rising("prometheus_rule_evaluation_failures_total", 1),

@@ -164,17 +164,52 @@ def _asked() -> list[Selector]:
     return sorted(found, key=repr)
 
 
+def _exporters(selector: Selector) -> bool:
+    return selector.name.startswith("elasticsearch_")
+
+
+def _written(selector: Selector) -> str:
+    matchers = ",".join(f'{m.label}{m.operator}"{m.text}"' for m in selector.matchers)
+    return f"{selector.name}{{{matchers}}}"
+
+
 def test_every_series_that_is_asked_for_is_exposed(alerting: Alerting) -> None:
     """Each selector of rules and panels, labels included, finds series in the running /metrics of the real parts."""
     alerting.predict(100, 1)
-    asked = [each for each in _asked() if each.name not in MADE_BY_PROMETHEUS]
+    asked = [each for each in _asked() if each.name not in MADE_BY_PROMETHEUS and not _exporters(each)]
     names = {each.name for each in asked}
     assert len(names) > 25
     assert {name.partition("_")[0] for name in names} == {"ml", "http", "prometheus", "alertmanager"}
     for each in asked:
-        matchers = ",".join(f'{m.label}{m.operator}"{m.text}"' for m in each.matchers)
-        expr = f"{each.name}{{{matchers}}}"
+        expr = _written(each)
         wait_for(lambda expr=expr: query(alerting.prometheus, expr), f"{expr} is exposed")  # type: ignore[misc]
+
+
+def test_the_exporter_exposes_what_is_asked_of_elasticsearch(real_elasticsearch: str, tmp_path: Path) -> None:
+    """The Docker stack's exporter, scraped beside a real Elasticsearch, has each series that rules and panels name."""
+    program = need("prometheus-elasticsearch-exporter", apt="prometheus-elasticsearch-exporter")
+    asked = [each for each in _asked() if _exporters(each)]
+    assert len(asked) >= 4
+    port, exporter = free_ports(2)
+    address = f"127.0.0.1:{exporter}"
+    targets = (prometheus.Target("elasticsearch", address),)
+    (tmp_path / "prometheus.yml").write_text(prometheus.configuration(targets, None, interval="1s"))
+    (tmp_path / "rules.yml").write_text(prometheus.rules())
+    index = "ml-pipeline-exporter-2026.11.24"
+    command = [program, f"--es.uri={real_elasticsearch}", "--es.indices", f"--web.listen-address={address}"]
+    httpx.post(
+        f"{real_elasticsearch}/{index}/_doc?refresh=true", json={"@timestamp": "2026-11-24T09:00:00Z"}, timeout=60
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with (
+            running(command, f"http://{address}/metrics", tmp_path / "exporter.txt"),
+            running(prometheus_command(tmp_path, port), f"{url}/-/ready", tmp_path / "prometheus.txt"),
+        ):
+            for expr in map(_written, asked):
+                wait_for(lambda expr=expr: query(url, expr), f"{expr} is exposed")  # type: ignore[misc]
+    finally:
+        httpx.delete(f"{real_elasticsearch}/{index}", timeout=60)
 
 
 def test_the_dashboards_recorded_series_are_still_exposed(alerting: Alerting) -> None:
