@@ -229,10 +229,13 @@ def _repository(elastic: _Service, location: str) -> int:
 def _security(elastic: _Service, passwords: Path) -> int:
     changed = 0
     for role, body in security.ROLES.items():
-        answer = _body(elastic.call("PUT", f"/_security/role/{role}", json=body))
-        made = bool(answer.get("role", {}).get("created"))
-        elastic.say(f"  role {role}: {'created' if made else 'written again'}")
-        changed += made
+        found = _body(elastic.call("GET", f"/_security/role/{role}", allowed=(404,))).get(role)
+        if _contains(found, body):
+            elastic.say(f"  role {role}: is there")
+            continue
+        elastic.call("PUT", f"/_security/role/{role}", json=body)
+        elastic.say(f"  role {role}: {'created' if found is None else 'updated'}")
+        changed += 1
     for user, role in security.USERS.items():
         file = passwords / user
         try:

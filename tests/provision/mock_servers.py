@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+WRAPPED = ("/_snapshot", "/_security/role")  # answered under the thing's name
+
 
 class MockServers:
     """Answers as both servers would; hand `transport()` to an httpx client.
@@ -74,7 +76,7 @@ class MockServers:
             return httpx.Response(200, json={"index_templates": [{"name": name, "index_template": body}]})
         if path.startswith("/_component_template"):
             return httpx.Response(200, json={"component_templates": [{"name": name, "component_template": body}]})
-        return httpx.Response(200, json={name: body} if path.startswith("/_snapshot") else body)
+        return httpx.Response(200, json={name: body} if path.startswith(WRAPPED) else body)
 
     def _import(self, request: httpx.Request) -> httpx.Response:
         content = request.content

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from compose.provision import elasticsearch, kibana
+from compose.provision.files import FOLDER
 from compose.provision.visualisations import ERROR_BURST
 from compose.stack.setup import Plan, run
 from compose.stack.supervisor import StackError
@@ -124,6 +126,17 @@ def test_a_changed_rule_is_put_right() -> None:
     assert servers.stored[RULE]["schedule"] == {"interval": "1m"}
 
 
+def test_a_changed_role_is_put_right(passwords: Path) -> None:
+    """A role that somebody widened is written again and counted; the others are left alone."""
+    servers, said = MockServers(), list[str]()
+    run(plan(passwords), lambda _line: None, transport=servers.transport())
+    servers.stored["/_security/role/ml_pipeline_reader"]["cluster"] = ["all"]
+    assert run(plan(passwords), said.append, transport=servers.transport()) == 1
+    assert "  role ml_pipeline_reader: updated" in said
+    assert "  role ml_pipeline_shipper: is there" in said
+    assert servers.stored["/_security/role/ml_pipeline_reader"]["cluster"] == ["monitor"]
+
+
 def test_an_older_template_is_updated_and_a_newer_one_left() -> None:
     """Templates are compared by version: never a step back."""
     servers = MockServers()
@@ -162,3 +175,12 @@ def test_a_real_elasticsearch_is_set_up(real_elasticsearch: str) -> None:
     answer = httpx.post(f"{real_elasticsearch}/_index_template/_simulate_index/ml-pipeline-2026.11.24").json()
     assert answer["template"]["mappings"]["properties"]["level"]["type"] == "keyword"
     assert answer["template"]["settings"]["index"]["lifecycle"]["name"] == "ml-pipeline"
+
+
+def test_kibana_keeps_its_key_and_the_action_is_free() -> None:
+    """Docker's Kibana has a fixed encryption key of 32 characters or more; the rule's action needs no paid licence."""
+    content = yaml.safe_load((FOLDER.parent.parent / "compose.yaml").read_text())
+    key = content["services"]["kibana"]["environment"]["XPACK_ENCRYPTEDSAVEDOBJECTS_ENCRYPTIONKEY"]
+    assert len(key.removeprefix("${KIBANA_ENCRYPTION_KEY:-").removesuffix("}")) >= 32
+    assert kibana.connector_body()["connector_type_id"] in (".server-log", ".index")
+    assert {action["id"] for action in kibana.rule_body()["actions"]} == {kibana.CONNECTOR_ID}
