@@ -12,7 +12,7 @@ from typing import TextIO
 import click
 import msgspec
 
-from compose.stack import commands_operations, commands_secrets, dependencies
+from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies
 from compose.stack.settings import SettingsError, StackSettings, read_settings
 
 
@@ -246,6 +246,7 @@ def store() -> None:
 
 commands_operations.register(main)
 main.add_command(commands_secrets.secrets)
+main.add_command(commands_migrate.migrate)
 dependencies.register(main)
 
 
