@@ -138,10 +138,14 @@ def aspects(facts: Facts, aims: Objectives) -> tuple[Aspect, Aspect, Aspect]:
     _model(facts, aims, found["model"])
     _service(facts, aims, found["service"])
     _pipeline(facts, aims, found["pipeline"])
+    firing: dict[tuple[str, str], list[State]] = {}
     for state in covered(facts.states):
         if state.phase == "firing":
-            mood: Mood = "bad" if state.alert.severity == "critical" else "attention"
-            found[aspect_of(state)].append((mood, summary(state)))
+            firing.setdefault((state.alert.key, aspect_of(state)), []).append(state)
+    for (_, key), states in firing.items():
+        mood: Mood = "bad" if states[0].alert.severity == "critical" else "attention"
+        text = summary(states[0], joined(states))
+        found[key].append((mood, text[:1].lower() + text[1:]))
     titles = {"model": "Model", "service": "Service", "pipeline": "Log pipeline"}
     made = []
     for key, reasons in found.items():
@@ -207,6 +211,13 @@ def _pipeline(facts: Facts, aims: Objectives, found: list[tuple[Mood, str]]) -> 
     else:
         found.append(("good", f"the newest line is {ago(facts.newest_line)} old, nothing waits" if not lag
                       else f"the newest line is {ago(facts.newest_line)} old, lag {seconds_text(lag)}"))  # fmt: skip
+
+
+def joined(states: list[State]) -> dict[str, str]:
+    """Return the labels in which several states of one alert differ, their values in a row."""
+    first = states[0].labels
+    varying = [name for name in first if len({state.labels.get(name) for state in states}) > 1]
+    return {name: ", ".join(dict.fromkeys(state.labels.get(name, "") for state in states)) for name in varying}
 
 
 def summary(state: State, labels: dict[str, str] | None = None) -> str:

@@ -171,6 +171,13 @@ def visit(browser: Browser) -> Iterator[Callable[..., Viewer]]:
         viewer = Viewer(page)
         opened.append(viewer)
         page.goto(url)
+        for _ in range(3):
+            # Another program changed the machine's interfaces: Chromium then drops what is under way.
+            if not any("ERR_NETWORK_CHANGED" in text for text in viewer.complaints):
+                break
+            page.wait_for_load_state("networkidle")
+            viewer.complaints.clear()
+            page.reload()
         return viewer
 
     yield go

@@ -49,7 +49,7 @@ def verdict_card(aspects: tuple[verdict.Aspect, ...], source: str, now: float, z
                     html.P(sentence, className="verdict-sentence", id="verdict"),
                 ]
             ),
-            html.P(["as of ", parts.moment(now, zone), html.Br(), f"figures: {source}"], className="verdict-source"),
+            html.P(["as of ", parts.moment(now, zone), " ", html.Br(), f"figures: {source}"], className="verdict-source"),
         ],
         className="verdict-top",
     )
@@ -109,11 +109,7 @@ def alert_row(states: list[AlertState], now: float) -> Component:
     mood = {"critical": "bad", "warning": "attention"}.get(first.alert.severity, "unknown")
     firing = first.phase == "firing"
     icon = ("✕" if mood == "bad" else "!") if firing else "…"
-    text = verdict.summary(first)
-    if len(states) > 1:
-        varying = sorted(name for name in first.labels if len({s.labels.get(name) for s in states}) > 1)
-        joined = {name: ", ".join(dict.fromkeys(state.labels.get(name, "") for state in states)) for name in varying}
-        text = verdict.summary(first, joined)
+    text = verdict.summary(first, verdict.joined(states))
     oldest = min(state.since or now for state in states)
     about = html.Span([first.alert.name, " · for ", parts.since(oldest, now)], className="hint")
     word = f"{first.phase}, {first.alert.severity}"
