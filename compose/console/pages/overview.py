@@ -49,7 +49,9 @@ def verdict_card(aspects: tuple[verdict.Aspect, ...], source: str, now: float, z
                     html.P(sentence, className="verdict-sentence", id="verdict"),
                 ]
             ),
-            html.P(["as of ", parts.moment(now, zone), " ", html.Br(), f"figures: {source}"], className="verdict-source"),
+            html.P(
+                ["as of ", parts.moment(now, zone), " ", html.Br(), f"figures: {source}"], className="verdict-source"
+            ),
         ],
         className="verdict-top",
     )
