@@ -1,0 +1,92 @@
+"""Every variant of the compose file as the compose plugin itself reads it, and the cluster brought up and hurt."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.docker.clients import Clients, each_once
+from tests.docker.daemon import Daemon
+from tests.docker.project import HERE, Project, wait_for
+
+pytestmark = pytest.mark.timeout(1500)
+VARIANTS = {
+    "base": ["compose.yaml"],
+    "secure": ["compose.yaml", "compose.secure.yaml"],
+    "cluster": ["compose.yaml", "compose.cluster.yaml"],
+    "host": ["compose.yaml", "compose.host.yaml"],
+}
+
+
+def configured(docker: Daemon, folder: Path, variant: str) -> dict[str, Any]:
+    """Return a variant with everything filled in, as `docker compose config` prints it."""
+    project = Project(docker, folder, VARIANTS[variant])
+    text = project.compose("--profile", "*", "config", "--format", "json").stdout
+    services: dict[str, Any] = json.loads(text)["services"]
+    return services
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_a_variant_is_valid_and_listens_on_loopback_alone(docker: Daemon, tmp_path: Path, variant: str) -> None:
+    """`docker compose config` accepts it; every port is on 127.0.0.1; every image has a version."""
+    services = configured(docker, tmp_path, variant)
+    for name, service in services.items():
+        assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", [])), name
+        assert service["image"].startswith("ml-pipeline/") or ":" in service["image"].rpartition("/")[2], name
+        assert not service["image"].endswith(":latest")
+
+
+def test_in_the_secure_variant_only_the_proxy_and_elasticsearch_are_published(docker: Daemon, tmp_path: Path) -> None:
+    """Whoever has no login of its own has no port of its own."""
+    services = configured(docker, tmp_path, "secure")
+    assert {name for name, service in services.items() if service.get("ports")} == {"proxy", "elasticsearch"}
+    assert "GF_SECURITY_ADMIN_PASSWORD" not in services["grafana"]["environment"]
+
+
+def test_with_the_app_on_the_host_prometheus_and_shipper_see_it(docker: Daemon, tmp_path: Path) -> None:
+    """`app` is this machine for Prometheus; the shipper reads the host's log folder as the host's user."""
+    services = configured(docker, tmp_path, "host")
+    assert services["prometheus"]["extra_hosts"] == ["app=host-gateway"]
+    sources = {volume["target"]: volume for volume in services["shipper"]["volumes"]}
+    assert sources["/var/log/ml-pipeline"]["type"] == "bind"
+    assert services["shipper"]["user"] == "1000:1000"
+    assert set(services["shipper"]["depends_on"]) == {"rights"}
+
+
+@pytest.fixture
+def cluster(docker: Daemon, tmp_path: Path) -> Iterator[Project]:
+    """Three nodes, the app and the shipper."""
+    files: list[str | Path] = [*VARIANTS["cluster"], HERE / "left-out.yaml"]
+    project = Project(docker, tmp_path, files, COMPOSE_PROJECT_NAME="cluster", ELASTICSEARCH_HEAP="384m")
+    try:
+        project.compose("build", "-q", "app", "shipper", "setup", timeout=900)
+        wanted = ["app", "shipper", "elasticsearch", "elasticsearch-2", "elasticsearch-3"]
+        project.compose("up", "-d", "--wait", "--wait-timeout", "600", *wanted, timeout=700)
+        yield project
+    finally:
+        project.end()
+
+
+def test_a_cluster_loses_a_node_and_no_line(cluster: Project) -> None:
+    """One of three nodes is killed under traffic: its shards have a replica, and each request is one document."""
+    health = {"params": {"wait_for_nodes": "3", "timeout": "60s"}, "timeout": 90}
+    url = cluster.url("elasticsearch", "/_cluster/health")
+    assert httpx.get(url, **health).json()["number_of_nodes"] == 3  # type: ignore[arg-type]  # httpx's own options
+    with Clients(cluster) as clients:
+        wait_for(lambda: len(clients.answered) > 20, "traffic flows")
+        green = {"params": {"wait_for_status": "green", "timeout": "60s"}, "timeout": 90}
+        assert httpx.get(url, **green).json()["status"] == "green"  # type: ignore[arg-type]  # httpx's own options
+        index = httpx.get(cluster.url("elasticsearch", "/_cat/indices/ml-pipeline-2*?format=json")).json()[0]
+        assert index["rep"] == "1"
+        os.kill(cluster.process("elasticsearch-3", "org.elasticsearch.server"), signal.SIGKILL)
+        seen = len(clients.answered)
+        wait_for(lambda: len(clients.answered) > seen + 100, "traffic goes on")
+    assert clients.unanswered == 0
+    each_once(cluster, clients.answered)
