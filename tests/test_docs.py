@@ -77,6 +77,8 @@ ELSEWHERE = {
     r"python3 compose audit": f"{_DEPENDENCIES}::test_a_known_vulnerability_is_shown",
     r"python3 compose lock --upgrade": "tests/test_house.py::test_the_lock_holds_what_the_project_asks_for",
     r"python3 compose store|python3 orders\.py .*|mkdir -p logs": _OWN_SERVICE,
+    r"python3 compose secrets .*": "tests/stack/test_secrets.py::test_the_commands_say_what_to_do",
+    r"curl --cacert .*": "tests/docker/test_secure.py::test_the_proxy_asks_for_a_login_and_speaks_only_tls",
     r"docker compose .*": "tests/docker/test_stack.py::test_everything_is_up_and_healthy",
     r"ml-app evaluate --data .*": "tests/app/test_model.py::test_figures_on_the_real_file",
     r"ml-app evaluate": "tests/app/test_commands.py::test_evaluate_measures_the_active_model",

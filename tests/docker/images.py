@@ -67,6 +67,7 @@ FROM {tools}
     + """\
 RUN usermod -u 101 www-data 2>/dev/null; groupadd -f -g 101 nginx \\
  && mkdir -p /etc/nginx/conf.d /var/cache/nginx && ln -sf /dev/stdout /var/log/nginx/access.log
+USER 101:101
 ENTRYPOINT ["nginx"]
 CMD ["-g", "daemon off;"]
 """
