@@ -90,7 +90,7 @@ def started(shipping: Shipping) -> tuple[Service, threading.Thread]:
     return service, thread
 
 
-def until(condition: Any, what: str, seconds: float = 15.0) -> None:
+def until(condition: Any, what: str, seconds: float = 60.0) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
     while not condition():

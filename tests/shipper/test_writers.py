@@ -33,7 +33,7 @@ def running(shipping: Shipping, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
 
 def arrived(shipping: Shipping, count: int) -> None:
     """So many documents are there, and no more come."""
-    until(lambda: len(shipping.cluster.documents) >= count, f"{count}; {len(shipping.cluster.documents)} are there", 30)
+    until(lambda: len(shipping.cluster.documents) >= count, f"{count}; {len(shipping.cluster.documents)} are there", 60)
 
 
 def test_a_shell_loop(shipping: Shipping, running: Service) -> None:
