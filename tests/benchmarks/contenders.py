@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,6 @@ def peers() -> tuple[list[Contender], list[str]]:
             absent.append(name)
             continue
         said = subprocess.run([path, option], capture_output=True, text=True, check=False)
-        words = (said.stdout or said.stderr).split("\n", 1)[0].split(" (")[0].strip()
-        found.append(Contender(name, path, words, start, ids))
+        version = re.search(r"\d+(\.\d+)+", said.stdout or said.stderr)
+        found.append(Contender(name, path, version[0] if version else "unknown", start, ids))
     return found, absent
