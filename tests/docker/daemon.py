@@ -132,6 +132,8 @@ class Daemon:
         self.docker("network", "prune", "-f")
         if volumes := self.docker("volume", "ls", "-q").stdout.split():
             self.docker("volume", "rm", "-f", *volumes)
+        # A week's layers are the cache of the builds; what is older only fills the disk.
+        self.docker("image", "prune", "-f", "--filter", "until=168h")
 
     def stop(self) -> None:
         """End the daemon, and take its bridge, chains and mount out of the kernel."""
