@@ -216,11 +216,18 @@ class Loader:
             self._loaded.notify_all()
 
     def _try_to_reopen(self) -> None:
-        try:
-            self._reopen()
-        except (duckdb.Error, OSError) as error:
-            self.last_error = f"database: {error}"
-            log.exception("the database cannot be opened again")
+        """Open the database again, and again: on a full disk it only opens once there is room."""
+        pause = 1.0
+        while not self._stopping:
+            try:
+                self._reopen()
+            except (duckdb.Error, OSError) as error:
+                self.last_error = f"database: {error}"
+                log.exception("the database cannot be opened again; it is tried until it can")
+                time.sleep(pause)
+                pause = min(pause * 2, 30.0)
+            else:
+                return
 
     def close(self) -> None:
         """Close the database and forget what waits: it is all in the translog; the caller holds the lock."""

@@ -74,7 +74,8 @@ def open_table(settings: StoreSettings, clock: Callable[[], int], *, damaged: st
             # A block with a wrong checksum is a plain duckdb.Error.
             kinds = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
             known = isinstance(error, kinds) or "orrupt" in str(error)
-            if not known or not path.exists() or "Conflicting lock" in str(error):
+            # A full disk is no damage: setting the database aside would help nobody.
+            if not known or not path.exists() or "Conflicting lock" in str(error) or "No space left" in str(error):
                 raise
             damaged = str(error)
     # Nothing is deleted: what the database held and the translog no longer has may still be got out of it.
