@@ -74,6 +74,7 @@ def cluster(docker: Daemon, tmp_path: Path) -> Iterator[Project]:
         project.end()
 
 
+@pytest.mark.soak  # three nodes on two cores take minutes to form
 def test_a_cluster_loses_a_node_and_no_line(cluster: Project) -> None:
     """One of three nodes is killed under traffic: its shards have a replica, and each request is one document."""
     health = {"params": {"wait_for_nodes": "3", "timeout": "60s"}, "timeout": 90}
