@@ -57,7 +57,13 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
             settings = read_settings()
             without = _without(settings, given.pop("without"))
             values: dict[str, Any] = {name: given.pop(name) for name in _ADDRESSES}
-            local = {"app": settings.app_url, "shipper": settings.shipper_url, "elasticsearch": settings.store_url}
+            local = {
+                "app": settings.app_url,
+                "shipper": settings.shipper_url,
+                "elasticsearch": settings.store_url,
+                "prometheus": settings.prometheus_url,
+                "alertmanager": settings.alertmanager_url,
+            }
             for name, (default, _what) in _ADDRESSES.items():
                 values[name] = values[name] or local.get(name, default)
             values |= {name: given.pop(name) or "" for name in ("user", "proxy_user", "grafana_user")}
@@ -102,12 +108,14 @@ def _secret(path: str | None) -> str:
 
 
 def _without(settings: StackSettings, given: tuple[str, ...]) -> frozenset[str]:
-    """Return what the stack does not have: what was said, and for a local stack what it cannot have."""
+    """Return what the stack does not have: what was said, or what a running local stack does not run."""
     from compose.stack import state
 
-    if given or state.running_supervisor(settings.run_dir / "state.json") is None:
+    path = settings.run_dir / "state.json"
+    known = state.read(path) if state.running_supervisor(path) is not None else None
+    if given or known is None:
         return frozenset(given)
-    return frozenset({"prometheus", "alertmanager", "grafana", "kibana"})
+    return frozenset({"grafana", "kibana", *({"prometheus", "alertmanager"} - known.services.keys())})
 
 
 def _with_places(command: Callable[..., None]) -> Callable[..., None]:
@@ -118,11 +126,12 @@ def _with_places(command: Callable[..., None]) -> Callable[..., None]:
         from compose.stack.backup import Places
 
         paths = {name: Path(value) if (value := given.pop(name)) else None for name in _FOLDERS}
+        local, snapshots = settings.monitoring_dir / "prometheus", settings.stack_dir / "store" / "snapshots" / "backup"
         places = Places(
             models=paths["models"] or settings.stack_dir / "models",
             feedback=paths["feedback"] or settings.stack_dir / "app" / "feedback.sqlite",
-            prometheus=paths["prometheus_data"],
-            repository=paths["repository"],
+            prometheus=paths["prometheus_data"] or (local if local.is_dir() else None),
+            repository=paths["repository"] or (snapshots if snapshots.is_dir() else None),
         )
         command(servers, places, **given)
 

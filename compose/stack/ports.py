@@ -64,7 +64,7 @@ def _to_stop(process: psutil.Process) -> psutil.Process:
     """Return the leader of a worker's process group: the worker alone would be replaced at once."""
     with contextlib.suppress(psutil.Error, ProcessLookupError):  # a leader may be gone
         leader = psutil.Process(os.getpgid(process.pid))
-        if leader.name() == process.name():
+        if leader.exe() == process.exe():  # names change: some servers set a title
             return leader
     return process
 
