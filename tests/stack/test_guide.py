@@ -332,8 +332,8 @@ ROWS = (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A running stack with traffic, refusals and errors in it."""
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """A running stack with its own Prometheus, and with traffic, refusals and errors in it."""
     for program, package in (("curl", "curl"), ("jq", "jq"), ("prometheus", "prometheus")):
         need(program, apt=package)
     prometheus, alertmanager = free_ports(2)
@@ -363,10 +363,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            yield Place({**stack.addresses(), 9090: f"http://127.0.0.1:{prometheus}"})
+            yield stack
         finally:
             steady.terminate()
             steady.wait(30)
+
+
+@pytest.fixture(scope="module")
+def place(stack: RunningStack) -> Place:
+    """Where its services listen."""
+    return Place({**stack.addresses(), 9090: f"http://127.0.0.1:{stack.environment['PROMETHEUS_PORT']}"})
 
 
 def errors(stack: RunningStack) -> int:
@@ -410,3 +416,17 @@ def test_no_line_of_the_guide_is_missing_or_altered() -> None:
     missing = [each for each in wanted if re.sub(r"\s+", "", each) not in spaceless]
     # Lucene's form, an index pattern and the like stand in sentences: those rows are tried by what they do.
     assert missing == []
+
+
+def test_the_acceptance_check_passes_on_the_local_stack(stack: RunningStack) -> None:
+    """`check --acceptance` tries the guide's checks; only Grafana and Kibana are left out."""
+    done = stack.command("check", "--acceptance")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 passed, 0 failed, 2 left out" in done.stdout
+
+
+def test_a_local_backup_holds_model_labels_metrics_and_logs(stack: RunningStack, tmp_path: Path) -> None:
+    """`backup` needs no option beside a running local stack."""
+    done = stack.command("backup", "--to", str(tmp_path / "backups"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "in it: model, feedback, metrics, logs" in done.stdout
