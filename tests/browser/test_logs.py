@@ -20,6 +20,13 @@ pytestmark = pytest.mark.timeout(900)  # the first one starts the stack, and may
 LINES = "#logs-lines > li"
 
 
+def refused(stack: RunningStack) -> int:
+    """How many requests were refused so far; the form's own test may have added one."""
+    count = int(stack.search({"query": {"term": {"status": 422}}, "size": 0})["hits"]["total"]["value"])
+    assert count >= REFUSED
+    return count
+
+
 def test_a_search_and_a_level_filter_and_the_address_keeps_them(
     stack: RunningStack, visit: Callable[..., Viewer]
 ) -> None:
@@ -29,8 +36,8 @@ def test_a_search_and_a_level_filter_and_the_address_keeps_them(
     page = viewer.page
     page.get_by_label("Search the log lines").fill("status: 422")
     page.get_by_role("button", name="Search").click()
-    viewer.says(f"{REFUSED} lines", "#logs-total")
-    expect(page.locator(LINES)).to_have_count(REFUSED, timeout=PATIENCE)
+    viewer.says(f"{refused(stack)} lines", "#logs-total")
+    expect(page.locator(LINES)).to_have_count(refused(stack), timeout=PATIENCE)
     page.get_by_role("button", name="ERROR", exact=False).first.click()
     viewer.says("No lines", "#logs-total")
     page.get_by_label("Search the log lines").fill("")
@@ -101,11 +108,11 @@ def test_following_shows_a_new_line(stack: RunningStack, visit: Callable[..., Vi
 def test_the_hits_are_exported(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
     """The export holds exactly the hits of the view, as NDJSON and as CSV that no spreadsheet takes for a formula."""
     viewer = visit(stack.console + "/logs?q=status:422")
-    viewer.says(f"{REFUSED} lines", "#logs-total")
+    viewer.says(f"{refused(stack)} lines", "#logs-total")
     with viewer.page.expect_download() as download:
         viewer.page.get_by_role("link", name="NDJSON").click()
     documents = [msgspec.json.decode(line) for line in download.value.path().read_bytes().splitlines()]
-    assert len(documents) == REFUSED
+    assert len(documents) == refused(stack)
     assert all(document["status"] == 422 for document in documents)
     with viewer.page.expect_download() as download:
         viewer.page.get_by_role("link", name="CSV").click()
@@ -128,7 +135,7 @@ def test_a_hostile_line_stays_text(path: str, stack: RunningStack, visit: Callab
 def test_times_are_the_viewers_with_utc_on_hover(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
     """A line's time is in the viewer's zone, its title in UTC: Kathmandu is 5:45 ahead."""
     viewer = visit(stack.console + "/logs?q=status:422", zone="Asia/Kathmandu")
-    viewer.says(f"{REFUSED} lines", "#logs-total")
+    viewer.says(f"{refused(stack)} lines", "#logs-total")
     first = viewer.page.locator(f"{LINES} time").first
     title = first.get_attribute("title")
     assert title is not None
