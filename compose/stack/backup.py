@@ -229,8 +229,6 @@ def _logs(servers: Servers, places: Places, to: Path, name: str, indices: dict[s
     if known is None:
         return f"the snapshot repository {REPOSITORY!r} is not registered; run `ml-stack setup --snapshots FOLDER`"
     folder = places.repository or Path(known[REPOSITORY]["settings"]["location"])
-    if not folder.is_dir():
-        return f"the repository's folder {folder} is not mounted here (--repository)"
     # Counted before the snapshot: nothing is deleted meanwhile, so it holds at least these.
     for row in elastic.json("GET", f"/_cat/indices/{PATTERN}", params={"format": "json"}):
         indices[row["index"]] = int(row["docs.count"] or 0)
@@ -244,6 +242,10 @@ def _logs(servers: Servers, places: Places, to: Path, name: str, indices: dict[s
         return bool(state["state"] == "SUCCESS")
 
     wait_until(ended, f"{path} is complete", SNAPSHOT_SECONDS)
+    # Looked for only now: a repository's folder may be made by its first snapshot.
+    if not folder.is_dir():
+        elastic.json("DELETE", path, allowed=(404,))
+        return f"the repository's folder {folder} is not mounted here (--repository)"
     shutil.copytree(folder, to)
     return None
 
