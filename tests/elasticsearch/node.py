@@ -20,23 +20,23 @@ START_DEADLINE = 180.0  # seconds; 8 is usual, a busy machine without a page cac
 STOP_DEADLINE = 30.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-CONFIGURATION = """\
-cluster.name: ml-pipeline-tests
-node.name: node-1
-path.data: {room}/data
-path.logs: {room}/logs
-path.repo: ["{room}/repo"]
-network.host: 127.0.0.1
-http.port: 0
-transport.port: 0
-node.portsfile: true
-discovery.type: single-node
-xpack.security.enabled: false
-xpack.security.http.ssl.enabled: false
-xpack.security.transport.ssl.enabled: false
-cluster.routing.allocation.disk.threshold_enabled: false
-indices.lifecycle.poll_interval: 1s
-"""
+CONFIGURATION = {
+    "cluster.name": "ml-pipeline-tests",
+    "node.name": "node-1",
+    "path.data": "{room}/data",
+    "path.logs": "{room}/logs",
+    "path.repo": '["{room}/repo"]',
+    "network.host": "127.0.0.1",
+    "http.port": "0",
+    "transport.port": "0",
+    "node.portsfile": "true",
+    "discovery.type": "single-node",
+    "xpack.security.enabled": "false",
+    "xpack.security.http.ssl.enabled": "false",
+    "xpack.security.transport.ssl.enabled": "false",
+    "cluster.routing.allocation.disk.threshold_enabled": "false",
+    "indices.lifecycle.poll_interval": "1s",
+}
 
 
 class NodeError(Exception):
@@ -51,17 +51,26 @@ class Node:
         java: path of the `java` program, version 17 or later.
         room: a folder for its configuration, data, logs and snapshots; every folder above it must be enterable by all.
         heap: size of the Java heap as Java writes it.
-        settings: more lines for elasticsearch.yml.
+        settings: values of elasticsearch.yml, beside and above our own.
+        wait: until it answers; otherwise call `ready` before anything else.
 
     Raises:
         NodeError: it ended, or did not answer in time.
     """
 
     def __init__(
-        self, home: Path, java: str, room: Path, *, heap: str = "512m", settings: Mapping[str, str] | None = None
+        self,
+        home: Path,
+        java: str,
+        room: Path,
+        *,
+        heap: str = "512m",
+        settings: Mapping[str, str] | None = None,
+        wait: bool = True,
     ) -> None:
         self.room = room
-        started = time.monotonic()
+        self.url = ""
+        self._started = time.monotonic()
         _configure(home, room, heap, settings or {})
         user = _user()
         if user is not None:
@@ -91,12 +100,21 @@ class Node:
             # The launcher passes SIGTERM on to the server: neither outlives a test run that was killed.
             preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509 - no threads yet
         )
+        if wait:
+            self.ready()
+
+    def ready(self) -> None:
+        """Wait until it answers; `url` and `start_seconds` are known then.
+
+        Raises:
+            NodeError: it ended, or did not answer in time; nothing of it is left.
+        """
         try:
-            self.url = self._wait(started + START_DEADLINE)
+            self.url = self._wait(self._started + START_DEADLINE)
         except BaseException:
             self.stop()
             raise
-        self.start_seconds = time.monotonic() - started
+        self.start_seconds = time.monotonic() - self._started
 
     def _wait(self, deadline: float) -> str:
         ports = self.room / "logs" / "http.ports"
@@ -154,5 +172,5 @@ def _configure(home: Path, room: Path, heap: str, settings: Mapping[str, str]) -
     kept = [line for line in options if not any(word in line for word in ("gc.log", "HeapDump", "ErrorFile"))]
     (config / "jvm.options").write_text("\n".join(kept) + "\n")
     (config / "jvm.options.d" / "heap.options").write_text(f"-Xms{heap}\n-Xmx{heap}\n")
-    more = "".join(f"{name}: {value}\n" for name, value in settings.items())
-    (config / "elasticsearch.yml").write_text(CONFIGURATION.format(room=room) + more)
+    values = {name: value.format(room=room) for name, value in CONFIGURATION.items()} | dict(settings)
+    (config / "elasticsearch.yml").write_text("".join(f"{name}: {value}\n" for name, value in values.items()))
