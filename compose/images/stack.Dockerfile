@@ -12,8 +12,9 @@ RUN python -m venv /opt/venv \
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 ml && useradd --uid 10001 --gid ml --no-create-home --shell /usr/sbin/nologin ml \
  # A volume that is first mounted here takes over these rights: the model service's user may then write it.
- && mkdir -p /volumes/model /volumes/prometheus /var/lib/ml-stack \
- && chown ml:ml /volumes/model /var/lib/ml-stack && chown 65534:65534 /volumes/prometheus && chmod 0700 /var/lib/ml-stack
+ && mkdir -p /volumes/model /volumes/prometheus /var/lib/ml-stack /var/lib/ml-keys \
+ && chown ml:ml /volumes/model /var/lib/ml-stack /var/lib/ml-keys && chown 65534:65534 /volumes/prometheus \
+ && chmod 0700 /var/lib/ml-stack /var/lib/ml-keys
 COPY --from=build /opt/venv /opt/venv
 COPY index_templates /srv/index_templates
 COPY compose/__init__.py /srv/compose/

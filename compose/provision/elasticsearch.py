@@ -25,9 +25,8 @@ ROLES: dict[str, dict[str, Any]] = {
     },
 }
 
-# user -> role; passwords come from files, never from here
+# user -> role; passwords come from files, never from here. The shipper is no user: it has an API key.
 USERS: dict[str, str] = {
-    "ml_shipper": "ml_pipeline_shipper",
     "ml_reader": "ml_pipeline_reader",
     "ml_exporter": "ml_pipeline_exporter",
 }

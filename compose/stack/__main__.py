@@ -12,7 +12,7 @@ from typing import TextIO
 import click
 import msgspec
 
-from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies
+from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies, sbom
 from compose.stack.settings import SettingsError, StackSettings, read_settings
 
 
@@ -113,6 +113,7 @@ def status(settings: StackSettings, *, as_json: bool) -> None:
 @click.option("--label-noise", default="10%", type=_Parsed("share", _share), help="Labels against the prediction.")
 @click.option("--seed", type=int, help="Send the same requests again.")
 @click.option("--url", help="Another address of the service.")
+@click.option("--app-key-file", type=click.File(), envvar="OPS_APP_KEY_FILE", help="Key of the service, if it asks.")
 @_with_settings
 def traffic(
     settings: StackSettings,
@@ -126,6 +127,7 @@ def traffic(
     label_noise: float,
     seed: int | None,
     url: str | None,
+    app_key_file: TextIO | None,
 ) -> None:
     """Send realistic requests, some of them faulty; exit code 0 when each was answered as it should be."""
     from rich.console import Console
@@ -135,7 +137,10 @@ def traffic(
 
     told = LabelPlan(share=labels, delay=label_delay, noise=label_noise)
     url = url or settings.app_url
-    plan = sending.Plan(url=url, rate=rate, count=count, seconds=seconds, errors=errors, seed=seed, labels=told)
+    key = app_key_file.read().strip() if app_key_file else ""
+    plan = sending.Plan(
+        url=url, rate=rate, count=count, seconds=seconds, errors=errors, seed=seed, labels=told, key=key
+    )
     tally = sending.run(plan, Console())
     if tally.unanswered and not tally.latencies:
         click.echo(f"error: {plan.url} does not answer; is the stack up? see `python3 compose status`", err=True)
@@ -162,6 +167,8 @@ def lock(_settings: StackSettings, *, upgrade: bool) -> None:
 @click.option("--ca", type=click.Path(exists=True), envvar="SETUP_CA", help="Certificate authority for https.")
 @click.option("--snapshots", envvar="SETUP_SNAPSHOTS", help="Folder inside Elasticsearch's path.repo.")
 @click.option("--passwords", type=click.Path(exists=True), envvar="SETUP_PASSWORDS", help="Make roles and users, too.")
+@click.option("--shipper-key", type=click.Path(), envvar="SETUP_SHIPPER_KEY", help="File for the shipper's API key.")
+@click.option("--new-shipper-key", is_flag=True, envvar="SETUP_NEW_SHIPPER_KEY", help="Replace it though it works.")
 @click.option(
     "--retention-days", type=click.IntRange(1), envvar="SETUP_RETENTION_DAYS", help="Until an index is deleted."
 )
@@ -181,6 +188,8 @@ def setup(
     ca: str | None,
     snapshots: str | None,
     passwords: str | None,
+    shipper_key: str | None,
+    new_shipper_key: bool,
     retention_days: int | None,
     grafana: str | None,
     grafana_user: str,
@@ -199,6 +208,8 @@ def setup(
         ca=Path(ca) if ca else None,
         snapshots=snapshots,
         passwords=Path(passwords) if passwords else None,
+        shipper_key=Path(shipper_key) if shipper_key else None,
+        new_shipper_key=new_shipper_key,
         retention_days=retention_days,
         grafana=grafana,
         grafana_user=grafana_user,
@@ -247,6 +258,7 @@ def store() -> None:
 commands_operations.register(main)
 main.add_command(commands_secrets.secrets)
 main.add_command(commands_migrate.migrate)
+main.add_command(sbom.sbom)
 dependencies.register(main)
 
 

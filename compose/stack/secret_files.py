@@ -24,7 +24,6 @@ FOLDER_MODE, MOUNTED, PRIVATE = 0o700, 0o444, 0o600
 ELASTIC_USERS = {
     "elastic": ("elasticsearch", "accounts", "setup"),
     "kibana_system": ("kibana",),
-    "ml_shipper": ("shipper",),
     "ml_reader": (),
     "ml_exporter": ("elasticsearch-exporter",),
 }
@@ -32,9 +31,11 @@ OTHERS = {
     "grafana_admin": ("grafana",),
     "proxy_password": ("proxy",),
     "kibana_encryption_key": ("kibana",),
+    "app_api_key": ("app", "proxy"),
 }
 CERTIFICATES = {"elasticsearch": ("elasticsearch", "shipper"), "proxy": ("proxy",)}
 PROXY_USER = "ml"
+PROXY_KEY = "proxy.app_key"
 HOSTS = {
     "elasticsearch": ("elasticsearch", "elasticsearch-2", "elasticsearch-3", "localhost", "127.0.0.1", "::1"),
     "proxy": ("localhost", "proxy", "127.0.0.1", "::1"),
@@ -68,7 +69,7 @@ def make(
                 _write(folder / name, new_password())
                 say(f"  {name}: made")
                 written += 1
-        written += _htpasswd(folder)
+        written += _htpasswd(folder) + _proxy_key(folder)
         for name in ("alert_webhook_url", "watchdog_webhook_url"):
             address = (webhooks or {}).get(name)
             # Without an address the alerts go nowhere: port 9 of the container itself, which nobody listens on.
@@ -117,6 +118,9 @@ def rotate(folder: Path, name: str, say: Say, *, now: dt.datetime, elastic: Serv
         if name == "proxy_password":
             (folder / "proxy.htpasswd").unlink(missing_ok=True)
             _htpasswd(folder)
+        if name == "app_api_key":
+            (folder / PROXY_KEY).unlink()
+            _proxy_key(folder)
     services = (ELASTIC_USERS | OTHERS)[name]
     say(f"{name}: replaced")
     return services
@@ -148,6 +152,15 @@ def _htpasswd(folder: Path) -> int:
         return 0
     password = (folder / "proxy_password").read_text(encoding="utf-8").strip()
     _write(file, htpasswd_line(PROXY_USER, password, secrets.token_bytes(8)))
+    return 1
+
+
+def _proxy_key(folder: Path) -> int:
+    """Write the model service's key as the line of nginx's `map` that the proxy includes."""
+    file = folder / PROXY_KEY
+    if file.exists():
+        return 0
+    _write(file, f'5000 "{(folder / "app_api_key").read_text(encoding="utf-8").strip()}";\n')
     return 1
 
 

@@ -21,6 +21,7 @@ from compose.provision import kibana
 from compose.provision.visualisations import ERROR_BURST
 from compose.stack.grafana_account import ensure_token
 from compose.stack.remote import Server
+from compose.stack.shipper_key import ensure_key
 from compose.stack.supervisor import StackError
 
 Say = Callable[[str], None]
@@ -49,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ca: file of the certificate authority for https; None for the system's.
         snapshots: folder for the snapshot repository `backup`, inside Elasticsearch's path.repo; None for none.
         passwords: folder with one file per user, named as the user; None to leave users and roles out.
+        shipper_key: file that keeps the shipper's API key; None for none.
+        new_shipper_key: replace a key that works by a new one.
         grafana, grafana_user, grafana_password: base address and an administrator; None to leave Grafana out.
         grafana_token: file that keeps the token for backups.
         retention_days: after how many days the lifecycle deletes an index; None for what the file says.
@@ -62,6 +65,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ca: Path | None = None
     snapshots: str | None = None
     passwords: Path | None = None
+    shipper_key: Path | None = None
+    new_shipper_key: bool = False
     grafana: str | None = None
     grafana_user: str = "admin"
     grafana_password: str = ""
@@ -90,6 +95,9 @@ def run(plan: Plan, say: Say, *, transport: httpx.BaseTransport | None = None) -
             changed += _repository(elastic, plan.snapshots)
         if plan.passwords is not None:
             changed += _security(elastic, plan.passwords)
+        if plan.shipper_key is not None:
+            server = Server(client, "Elasticsearch", plan.elasticsearch)
+            changed += ensure_key(server, plan.shipper_key, say, renew=plan.new_shipper_key)
         if plan.kibana is not None:
             board = _Service(client, "Kibana", plan.kibana.rstrip("/"), say, {"kbn-xsrf": "true"})
             board.wait("/api/status", _kibana_ready, plan.wait)

@@ -92,6 +92,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         errors: share of faulty requests, 0 to 1.
         seed: makes the same requests again; None for others each time.
         labels: which predictions are told their true class.
+        key: of the model service; empty where it asks for none.
     """
 
     url: str
@@ -101,6 +102,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     errors: float
     seed: int | None
     labels: LabelPlan = LabelPlan()
+    key: str = ""
 
 
 def run(plan: Plan, console: Console) -> Tally:
@@ -110,10 +112,11 @@ def run(plan: Plan, console: Console) -> Tally:
     labels = Labels(plan.labels, random.Random(plan.seed))  # noqa: S311 - as above
     tally = Tally(labels)
     started = time.monotonic()
+    headers = {"X-API-Key": plan.key} if plan.key else {}
     pending: set[Future[None]] = set()
     shown = started
     with (
-        httpx.Client(base_url=plan.url, timeout=TIMEOUT_SECONDS) as client,
+        httpx.Client(base_url=plan.url, timeout=TIMEOUT_SECONDS, headers=headers) as client,
         ThreadPoolExecutor(SENDERS) as senders,
         Live(console=console, auto_refresh=False, transient=True) as live,
     ):

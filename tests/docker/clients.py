@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -16,16 +16,23 @@ EXAMPLE = {
 
 
 class Clients:
-    """Requests that go on until the block ends; knows the id of each one that was answered 200."""
+    """Requests that go on until the block ends; knows the id of each one that was answered 200.
 
-    def __init__(self, stack: Project) -> None:
-        self._url, self._stopping = stack.url("app", "/predict"), threading.Event()
+    Args:
+        stack: whose model service is asked.
+        scheme: http, or https before a proxy.
+        options: of httpx, for a login.
+    """
+
+    def __init__(self, stack: Project, scheme: str = "http", **options: Any) -> None:
+        self._url, self._stopping = stack.url("app", "/predict", scheme), threading.Event()
+        self._options = options
         self.answered: set[str] = set()
         self.unanswered = 0
         self._thread = threading.Thread(target=self._send)
 
     def _send(self) -> None:
-        with httpx.Client(timeout=5) as client:
+        with httpx.Client(timeout=5, **self._options) as client:
             while not self._stopping.wait(0.03):
                 try:
                     answer = client.post(self._url, json=EXAMPLE)
@@ -46,22 +53,22 @@ class Clients:
         self._thread.join()
 
 
-def found(stack: Project, wanted: set[str]) -> list[str]:
+def found(stack: Project, wanted: set[str], scheme: str = "http", **options: Any) -> list[str]:
     """Return the request id of each document that carries one of the wanted ids, as often as it is there."""
-    url = stack.url("elasticsearch", "/ml-pipeline-*/_search")
+    url = stack.url("elasticsearch", "/ml-pipeline-*/_search", scheme)
     names: list[str] = []
     ids = sorted(wanted)
     for start in range(0, len(ids), 500):
         some = {"terms": {"request_id": ids[start : start + 500]}}
         body = {"query": some, "size": 5000, "_source": ["request_id"]}
-        hits = httpx.post(url, json=body, timeout=60).json()["hits"]["hits"]
+        hits = httpx.post(url, json=body, timeout=60, **options).json()["hits"]["hits"]
         names += [hit["_source"]["request_id"] for hit in hits]
     return names
 
 
-def each_once(stack: Project, wanted: set[str]) -> None:
+def each_once(stack: Project, wanted: set[str], scheme: str = "http", **options: Any) -> None:
     """Wait until each request is a document, and check that none is there twice."""
     assert wanted
-    wait_for(lambda: set(found(stack, wanted)) == wanted, f"{len(wanted)} requests are documents")
-    names = found(stack, wanted)
+    wait_for(lambda: set(found(stack, wanted, scheme, **options)) == wanted, f"{len(wanted)} requests are documents")
+    names = found(stack, wanted, scheme, **options)
     assert len(names) == len(set(names)), "a line was indexed twice"

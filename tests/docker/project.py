@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 SMALL_MODEL = HERE / "small-model.yaml"
 PORTS = ("APP_PORT", "ELASTICSEARCH_PORT", "KIBANA_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT",
          "SHIPPER_PORT")  # fmt: skip
+WITHOUT = "kibana grafana"  # what is left out where no image can be pulled
 PATIENCE = 180.0  # seconds
 T = TypeVar("T")
 
@@ -122,3 +123,10 @@ class Project:
     def end(self) -> None:
         """Stop everything and remove its volumes."""
         self.compose("--profile", "*", "down", "-v", "--remove-orphans", "-t", "5", check=False)
+
+
+def operations(project: Project, *arguments: str, check: bool = True) -> str:
+    """Run one of the operations in its container; return what it printed."""
+    command = ["run", "--rm", "-T", "-e", f"OPS_WITHOUT={WITHOUT}", "operations", *arguments]
+    done = project.compose("--profile", "operations", *command, check=check)
+    return done.stdout + done.stderr

@@ -8,17 +8,9 @@ import httpx
 import pytest
 
 from tests.docker.clients import EXAMPLE, each_once
-from tests.docker.project import Project, wait_for
+from tests.docker.project import WITHOUT, Project, operations, wait_for
 
 pytestmark = pytest.mark.timeout(1500)
-WITHOUT = "kibana grafana"
-
-
-def operations(stack: Project, *arguments: str, check: bool = True) -> str:
-    """Run one of the operations in its container; return what it printed."""
-    command = ["run", "--rm", "-T", "-e", f"OPS_WITHOUT={WITHOUT}", "operations", *arguments]
-    done = stack.compose("--profile", "operations", *command, check=check)
-    return done.stdout + done.stderr
 
 
 def predict(stack: Project, count: int) -> set[str]:

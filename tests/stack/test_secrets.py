@@ -40,10 +40,10 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     assert make(tmp_path) == len(contents(tmp_path))
     first = contents(tmp_path)
     assert make(tmp_path) == 0
-    (tmp_path / "ml_shipper").unlink()
+    (tmp_path / "ml_exporter").unlink()
     assert make(tmp_path) == 1
     second = contents(tmp_path)
-    assert {name for name in first if first[name] != second[name]} == {"ml_shipper"}
+    assert {name for name in first if first[name] != second[name]} == {"ml_exporter"}
 
 
 def test_the_folder_is_closed_and_the_authoritys_key_besides(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_proxys_line_is_what_nginx_compares(tmp_path: Path) -> None:
 def test_rotation_changes_elasticsearch_first_and_the_file_only_then(tmp_path: Path) -> None:
     """A refused change leaves the file as it was; a taken one replaces it by what Elasticsearch was told."""
     make(tmp_path)
-    before, told = (tmp_path / "ml_shipper").read_text(), list[httpx.Request]()
+    before, told = (tmp_path / "ml_exporter").read_text(), list[httpx.Request]()
 
     def answer(status: int) -> httpx.MockTransport:
         def handle(request: httpx.Request) -> httpx.Response:
@@ -113,15 +113,15 @@ def test_rotation_changes_elasticsearch_first_and_the_file_only_then(tmp_path: P
         return httpx.MockTransport(handle)
 
     with Servers(Addresses(), transport=answer(403)) as servers, pytest.raises(StackError, match="403"):
-        secret_files.rotate(tmp_path, "ml_shipper", quiet, now=NOW, elastic=servers["elasticsearch"])
-    assert (tmp_path / "ml_shipper").read_text() == before
+        secret_files.rotate(tmp_path, "ml_exporter", quiet, now=NOW, elastic=servers["elasticsearch"])
+    assert (tmp_path / "ml_exporter").read_text() == before
     with Servers(Addresses(), transport=answer(200)) as servers:
-        services = secret_files.rotate(tmp_path, "ml_shipper", quiet, now=NOW, elastic=servers["elasticsearch"])
-    assert services == ("shipper",)
-    after = (tmp_path / "ml_shipper").read_text()
+        services = secret_files.rotate(tmp_path, "ml_exporter", quiet, now=NOW, elastic=servers["elasticsearch"])
+    assert services == ("elasticsearch-exporter",)
+    after = (tmp_path / "ml_exporter").read_text()
     assert after != before
     assert after in told[-1].content.decode()
-    assert not (tmp_path / "ml_shipper.new").exists()
+    assert not (tmp_path / "ml_exporter.new").exists()
 
 
 def test_certificates_and_the_proxys_login_are_rotated_together_with_what_derives_from_them(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_commands_say_what_to_do(tmp_path: Path) -> None:
     """`secrets make`, `check`, `rotate` of something unknown, and of a folder without secrets."""
     folder = str(tmp_path / "s")
     runner = CliRunner()
-    missing = runner.invoke(main, ["secrets", "rotate", "ml_shipper", "--folder", folder])
+    missing = runner.invoke(main, ["secrets", "rotate", "ml_exporter", "--folder", folder])
     assert missing.exit_code == 1
     assert "make them first" in missing.output
     made = runner.invoke(main, ["secrets", "make", "--folder", folder, "--host", "stack.example"])

@@ -17,7 +17,11 @@ import org.apache.logging.log4j.Logger;
 import org.apache.lucene.util.Version;
 import org.elasticsearch.Build;
 import org.elasticsearch.ResourceNotFoundException;
+import org.elasticsearch.action.ActionListener;
+import org.elasticsearch.action.ActionRequest;
+import org.elasticsearch.action.ActionType;
 import org.elasticsearch.action.support.IndicesOptions;
+import org.elasticsearch.action.support.master.AcknowledgedResponse;
 import org.elasticsearch.client.internal.node.NodeClient;
 import org.elasticsearch.cluster.ClusterState;
 import org.elasticsearch.cluster.metadata.IndexMetadata;
@@ -43,6 +47,8 @@ import org.elasticsearch.xcontent.XContentParser;
 import org.elasticsearch.xcontent.XContentParserConfiguration;
 import org.elasticsearch.xcontent.XContentType;
 import org.elasticsearch.xpack.core.ilm.*;
+import org.elasticsearch.xpack.core.ilm.action.DeleteLifecycleAction;
+import org.elasticsearch.xpack.core.ilm.action.ILMActions;
 import org.elasticsearch.xpack.core.ilm.action.PutLifecycleRequest;
 
 /** `GET /` and `_ilm/*`: the REST layer over {@link LifecycleRunner} and the policies in the cluster state. */
@@ -101,7 +107,7 @@ final class Endpoints {
             handler("root", this::root, route(GET, "/"), route(HEAD, "/")),
             new PutPolicy(),
             handler("ilm_get", this::getPolicy, route(GET, "/_ilm/policy"), route(GET, "/_ilm/policy/{name}")),
-            handler("ilm_delete", this::deletePolicy, route(DELETE, "/_ilm/policy/{name}")),
+            new DeletePolicy(),
             handler("ilm_explain", this::explain, route(GET, "/{index}/_ilm/explain")),
             handler("ilm_status", this::status, route(GET, "/_ilm/status")),
             handler("ilm_start", (r, channel) -> setMode(channel, OperationMode.RUNNING), route(POST, "/_ilm/start")),
@@ -125,13 +131,15 @@ final class Endpoints {
 
     /** Changes the cluster state and answers `acknowledged`, or with the error. */
     private void change(String what, RestChannel channel, CheckedFunction<ClusterState, ClusterState, Exception> change) {
-        runner.submit(what, error -> {
-            try {
-                channel.sendResponse(new RestResponse(channel, error));
-            } catch (IOException e) {
-                log.warn("answering " + what, e);
-            }
-        }, () -> channel.sendResponse(new RestResponse(RestStatus.OK, "application/json", "{\"acknowledged\":true}")), change);
+        runner.submit(what, error -> refuse(what, channel, error), () -> channel.sendResponse(new RestResponse(RestStatus.OK, "application/json", "{\"acknowledged\":true}")), change);
+    }
+
+    private static void refuse(String what, RestChannel channel, Exception error) {
+        try {
+            channel.sendResponse(new RestResponse(channel, error));
+        } catch (IOException e) {
+            log.warn("answering " + what, e);
+        }
     }
 
     private static ClusterState with(ClusterState state, Map<String, LifecyclePolicyMetadata> policies) {
@@ -157,9 +165,9 @@ final class Endpoints {
             request.param("master_timeout");
             request.param("timeout");
             LifecyclePolicy.validatePolicyName(name);
-            LifecyclePolicy policy;
+            PutLifecycleRequest asked;
             try (XContentParser parser = request.contentParser()) {
-                policy = PutLifecycleRequest.parseRequest(new PutLifecycleRequest.Factory() {
+                asked = PutLifecycleRequest.parseRequest(new PutLifecycleRequest.Factory() {
                     @Override
                     public PutLifecycleRequest create(LifecyclePolicy parsed) {
                         return new PutLifecycleRequest(TIMEOUT, TIMEOUT, parsed);
@@ -169,18 +177,47 @@ final class Endpoints {
                     public String getPolicyName() {
                         return name;
                     }
-                }, parser).getPolicy();
+                }, parser);
             }
+            LifecyclePolicy policy = asked.getPolicy();
             policy.validate();
             runner.steps(policy);
-            return channel -> change("put policy " + name, channel, state -> {
+            return channel -> permitted(client, ILMActions.PUT, asked, channel, () -> change("put policy " + name, channel, state -> {
                 SortedMap<String, LifecyclePolicyMetadata> policies = new TreeMap<>(LifecycleRunner.policies(state).getPolicyMetadatas());
                 LifecyclePolicyMetadata old = policies.get(name);
                 if (old != null && old.getPolicy().equals(policy)) return state;
                 long version = old == null ? 1 : old.getVersion() + 1;
                 policies.put(name, new LifecyclePolicyMetadata(policy, Map.of(), version, LifecycleRunner.now()));
                 return with(state, policies);
-            });
+            }));
+        }
+    }
+
+    /** Does what is asked where the vendor's security allows this caller the vendor's action, and answers why not otherwise. */
+    private static <R extends ActionRequest> void permitted(
+        NodeClient client, ActionType<AcknowledgedResponse> action, R asked, RestChannel channel, Runnable what
+    ) {
+        client.execute(action, asked, ActionListener.wrap(allowed -> what.run(), error -> refuse(action.name(), channel, error)));
+    }
+
+    /** Apart from the others because it asks for a permission. */
+    private final class DeletePolicy extends BaseRestHandler {
+        @Override
+        public String getName() {
+            return "lab_ilm_delete";
+        }
+
+        @Override
+        public List<Route> routes() {
+            return List.of(route(DELETE, "/_ilm/policy/{name}"));
+        }
+
+        @Override
+        protected RestChannelConsumer prepareRequest(RestRequest request, NodeClient client) {
+            IGNORED.forEach(request::param);
+            String name = request.param("name");
+            var asked = new DeleteLifecycleAction.Request(TIMEOUT, TIMEOUT, name);
+            return channel -> permitted(client, DeleteLifecycleAction.INSTANCE, asked, channel, () -> deletePolicy(name, channel));
         }
     }
 
@@ -215,8 +252,7 @@ final class Endpoints {
         channel.sendResponse(new RestResponse(RestStatus.OK, json.endObject()));
     }
 
-    private void deletePolicy(RestRequest request, RestChannel channel) {
-        String name = request.param("name");
+    private void deletePolicy(String name, RestChannel channel) {
         change("delete policy " + name, channel, state -> {
             List<String> users = users(state, name);
             if (users.isEmpty() == false) {

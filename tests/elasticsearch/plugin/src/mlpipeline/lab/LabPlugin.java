@@ -7,6 +7,8 @@ import java.util.Map;
 import java.util.function.Predicate;
 import java.util.function.Supplier;
 
+import org.elasticsearch.action.ActionRequest;
+import org.elasticsearch.action.ActionResponse;
 import org.elasticsearch.cluster.metadata.IndexNameExpressionResolver;
 import org.elasticsearch.cluster.metadata.Metadata;
 import org.elasticsearch.cluster.node.DiscoveryNodes;
@@ -33,6 +35,8 @@ import org.elasticsearch.xcontent.NamedXContentRegistry;
 import org.elasticsearch.xcontent.ParseField;
 import org.elasticsearch.xcontent.XContentParser;
 import org.elasticsearch.xpack.core.ilm.*;
+import org.elasticsearch.xpack.core.ilm.action.DeleteLifecycleAction;
+import org.elasticsearch.xpack.core.ilm.action.ILMActions;
 
 /**
  * What the minimal distribution lacks and the tests need: lifecycle management, `GET /`, three analysis parts.
@@ -125,6 +129,15 @@ public final class LabPlugin extends Plugin implements ActionPlugin, AnalysisPlu
     @Override
     public void close() {
         if (runner != null) runner.stop();
+    }
+
+    /** The vendor's names of the actions that change policies: the vendor's security decides by them who may. */
+    @Override
+    public Collection<ActionHandler<? extends ActionRequest, ? extends ActionResponse>> getActions() {
+        return List.of(
+            new ActionHandler<>(ILMActions.PUT, Permission.Put.class),
+            new ActionHandler<>(DeleteLifecycleAction.INSTANCE, Permission.Delete.class)
+        );
     }
 
     @Override
