@@ -83,17 +83,19 @@ def states(history: History, now: float) -> list[State]:
     Raises:
         AwayError: the source is away.
     """
-    source = history.source()
-    if isinstance(source, PrometheusHistory) and {alert.name for alert in alerts()} <= source.rules():
-        found = told(source)
-    elif isinstance(source, SampleHistory) and _is_stale(source):
-        # Without samples `absent` would hold, and everything else be quiet: neither is knowledge.
-        why = "no samples of the last five minutes are in the store"
-        found = [State(alert=alert, phase="unknown", why=why) for alert in alerts()]
-    else:
-        found = [state for alert in alerts() for state in evaluated(alert, source, now)]
+    found = history.ask(lambda source: _asked(source, now))
     severity = {"critical": 0, "warning": 1, "info": 2, "none": 3}
     return sorted(found, key=lambda s: (ORDER[s.phase], severity[s.alert.severity], s.alert.name))
+
+
+def _asked(source: SampleHistory | PrometheusHistory, now: float) -> list[State]:
+    if isinstance(source, PrometheusHistory) and {alert.name for alert in alerts()} <= source.rules():
+        return told(source)
+    if isinstance(source, SampleHistory) and _is_stale(source):
+        # Without samples `absent` would hold, and everything else be quiet: neither is knowledge.
+        why = "no samples of the last five minutes are in the store"
+        return [State(alert=alert, phase="unknown", why=why) for alert in alerts()]
+    return [state for alert in alerts() for state in evaluated(alert, source, now)]
 
 
 def _is_stale(source: SampleHistory) -> bool:

@@ -38,6 +38,7 @@ def status(parts: Parts, started: float) -> dict[str, Any]:
         "metrics": {
             "process": {"uptime_in_millis": round(1000 * (time.time() - started))},
             "source": parts.history.source().name,
+            "why_not_prometheus": parts.history.why,
         },
     }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -22,6 +23,9 @@ TICK = 15.0
 LEVELS = {1: 2.5 * 3600, 4: 10 * 3600, 20: 50 * 3600, 120: 8 * 86400}
 PAGE = 600  # documents a request
 METRICS = "ml-metrics-*"
+
+
+Answer = TypeVar("Answer")
 
 
 class NeedsPrometheusError(Exception):
@@ -120,20 +124,31 @@ class PrometheusHistory:
     Args:
         url: its base address.
         timeout: seconds.
+
+    Attributes:
+        lost: why it gave no answer when it was last asked, in words; empty while it answers. A page has many questions:
+            after one that got no answer the others are not put, until `missing` looks again.
     """
 
     name = "Prometheus"
 
     def __init__(self, url: str, timeout: float) -> None:
         self.url = url
+        self.lost = ""
         self._client = httpx.Client(base_url=url, timeout=timeout)
 
-    def knows_us(self) -> bool:
-        """Whether it answers and has our service as a target."""
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def missing(self) -> str:
+        """Look whether it answers and has our service as a target; return why it cannot be used, empty if it can."""
+        self.lost = ""
         try:
-            return bool(self._ask("/api/v1/query", {"query": 'up{job="app"}'})["result"])
-        except AwayError:
-            return False
+            known = self._ask("/api/v1/query", {"query": 'up{job="app"}'})["result"]
+        except AwayError as error:
+            return str(error)
+        return "" if known else f'Prometheus at {self.url} does not scrape our service (job="app")'
 
     def curves(self, expr: str, times: Floats) -> list[Curve]:
         """Return the series of an expression at each moment.
@@ -181,17 +196,23 @@ class PrometheusHistory:
         return {rule["name"] for group in groups for rule in group["rules"]}
 
     def _ask(self, path: str, parameters: dict[str, Any]) -> Any:
+        if self.lost:
+            raise AwayError(self.lost)
         try:
             answer = self._client.get(path, params=parameters)
         except httpx.HTTPError as error:
-            raise AwayError(f"Prometheus at {self.url} is away ({str(error) or type(error).__name__})") from None
+            self.lost = f"Prometheus at {self.url} is away ({str(error) or type(error).__name__})"
+            raise AwayError(self.lost) from None
         try:
             told = msgspec.json.decode(answer.content)
             if told["status"] == "success":
                 return told["data"]
-            raise AwayError(f"Prometheus at {self.url} says: {told.get('error')}")
+            reason = str(told["error"]) if told["status"] == "error" else ""
         except (msgspec.DecodeError, KeyError, TypeError):
-            raise AwayError(f"{self.url} is no Prometheus (status {answer.status_code})") from None
+            reason = ""
+        if reason:
+            raise AwayError(f"Prometheus at {self.url} says: {reason}")
+        raise AwayError(f"{self.url} is no Prometheus (status {answer.status_code})")
 
 
 class History:
@@ -205,16 +226,39 @@ class History:
 
     RECHECK = 15.0  # seconds
 
+    why: str = ""
+    """Why Prometheus is not the source, in words; empty while it is."""
+
     def __init__(self, settings: ConsoleSettings, store: Store, clock: Callable[[], float] = time.time) -> None:
         self.prometheus = PrometheusHistory(settings.prometheus_url, min(settings.request_seconds, 3.0))
         self.samples = SampleHistory(store, clock)
-        self._clock, self._checked, self._there = clock, 0.0, False
+        self._clock, self._checked, self._there = clock, -math.inf, False
         self._lock = threading.Lock()
 
     def source(self) -> PrometheusHistory | SampleHistory:
         """Return the one to ask now."""
         with self._lock:
-            if self._clock() - self._checked > self.RECHECK:
-                self._there = self.prometheus.knows_us()
+            if self._clock() - self._checked > self.RECHECK or (self._there and self.prometheus.lost):
+                self.why = self.prometheus.missing()
+                self._there = not self.why
                 self._checked = self._clock()
             return self.prometheus if self._there else self.samples
+
+    def ask(self, question: Callable[[PrometheusHistory | SampleHistory], Answer]) -> Answer:
+        """Return what the question gives; it is put to the samples where Prometheus goes away under it.
+
+        Args:
+            question: is handed the source; may be called twice.
+        """
+        source = self.source()
+        if isinstance(source, SampleHistory):
+            return question(source)
+        try:
+            found = question(source)
+        except AwayError:
+            if not self.prometheus.lost:
+                raise
+        else:
+            if not self.prometheus.lost:
+                return found
+        return question(self.source())

@@ -70,12 +70,13 @@ def newest_line(store: Store, now: float) -> float | None:
 def gather(parts: Parts, now: float | None = None) -> Facts:
     """Return what is known; what cannot be had is NaN or None, and never an error."""
     moment = time.time() if now is None else now
-    source = parts.history.source()
     values = dict.fromkeys(FIGURES, math.nan)
     states: list[alerting.State] = []
     why = ""
     try:
-        values = {name: figure(source, expr, moment) for name, expr in FIGURES.items()}
+        values = parts.history.ask(
+            lambda source: {name: figure(source, expr, moment) for name, expr in FIGURES.items()}
+        )
         states = alerting.states(parts.history, moment)
     except AwayError as error:
         why = str(error)

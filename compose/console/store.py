@@ -37,15 +37,22 @@ class Store:
         )
         self._seconds = settings.request_seconds
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def search(self, index: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return the answer of `_search`; indices that are not there are no error.
 
         Raises:
-            AwayError: the store is away, or refuses the query; the message says what it said.
+            AwayError: the store is away, refuses the query, or answers only in part; the message says what it said.
         """
         asked = {"timeout": f"{self._seconds:g}s", **body}
         parameters = {"ignore_unavailable": "true", "allow_no_indices": "true"}
         answer = self._object("POST", f"/{index}/_search", asked, parameters)
+        if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
+            # Elasticsearch answers 200 with what it has: half a count must not be shown as a count.
+            raise AwayError(f"the store at {self.url} answered only in part: {_partial(answer, self._seconds)}")
         if "aggs" in body and "aggregations" not in answer:  # so it is where no index is there
             answer["aggregations"] = {name: {"buckets": [], "value": None} for name in body["aggs"]}
         return answer
@@ -105,3 +112,12 @@ def _reason(answer: httpx.Response) -> str:
         return str(causes[0]["reason"])[:300]
     except (msgspec.DecodeError, KeyError, TypeError, IndexError, AttributeError):
         return f"status {answer.status_code}"
+
+
+def _partial(answer: dict[str, Any], seconds: float) -> str:
+    if answer.get("timed_out"):
+        return f"its time of {seconds:g} s was up; try a shorter time range"
+    shards = answer["_shards"]
+    causes = shards.get("failures") or [{}]
+    reason = str((causes[0].get("reason") or {}).get("reason") or "no reason given")[:300]
+    return f"{shards['failed']} of {shards.get('total', '?')} shards failed ({reason})"

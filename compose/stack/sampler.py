@@ -71,6 +71,7 @@ def targets(settings: StackSettings) -> tuple[Target, ...]:
     return (
         Target("app", f"127.0.0.1:{settings.app_port}"),
         Target("shipper", f"127.0.0.1:{settings.shipper_port}"),
+        Target("store", f"127.0.0.1:{settings.store_port}", "/_embedded/metrics"),
     )
 
 

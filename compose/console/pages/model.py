@@ -201,7 +201,7 @@ def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
     """Register the page's callback."""
 
     def by_labels(expr: str, now: float, *names: str) -> dict[tuple[str, ...], float]:
-        curves = asked.history.source().curves(expr, np.array([now]))
+        curves = asked.history.ask(lambda source: source.curves(expr, np.array([now])))
         return {
             tuple(curve.labels.get(name, "") for name in names): float(curve.values[-1])
             for curve in curves

@@ -37,8 +37,13 @@ def layout() -> Component:
     )
 
 
-def verdict_card(aspects: tuple[verdict.Aspect, ...], source: str, now: float, zone: Zone) -> Component:
-    """Return the sentence on top and the three aspects under it."""
+def verdict_card(aspects: tuple[verdict.Aspect, ...], source: str, why: str, now: float, zone: Zone) -> Component:
+    """Return the sentence on top and the three aspects under it.
+
+    Args:
+        source: where the figures come from.
+        why: why that is not Prometheus; empty where it is.
+    """
     mood, sentence = verdict.sentence(aspects)
     top = html.Div(
         [
@@ -50,7 +55,8 @@ def verdict_card(aspects: tuple[verdict.Aspect, ...], source: str, now: float, z
                 ]
             ),
             html.P(
-                ["as of ", parts.moment(now, zone), " ", html.Br(), f"figures: {source}"], className="verdict-source"
+                ["as of ", parts.moment(now, zone), " ", html.Br(), html.Span(f"figures: {source}", title=why)],
+                className="verdict-source",
             ),
         ],
         className="verdict-top",
@@ -192,7 +198,7 @@ def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
         ]
         source = asked.history.source().name
         return (
-            verdict_card(aspects, source, now, zone),
+            verdict_card(aspects, source, asked.history.why, now, zone),
             [kpi_tile(kpi) for kpi in verdict.kpis(facts, aims)],
             below,
         )

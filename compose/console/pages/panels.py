@@ -94,8 +94,9 @@ def callbacks(app: Dash, asked: Parts) -> None:
         except RangeError as error:
             found = {key: panel_data.Drawn(notice=f"Time range: {error}.") for key in keys}
             return panel_outputs(found, keys)
-        source = asked.history.source()
-        found = {key: panel_data.drawn(PANELS[key], source, spread, zone) for key in keys}
+        found = asked.history.ask(
+            lambda source: {key: panel_data.drawn(PANELS[key], source, spread, zone) for key in keys}
+        )
         shown = panel_outputs(found, keys)
         link_panels(shown[0], keys, spread)
         return shown
