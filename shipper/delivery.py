@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -160,7 +160,7 @@ class Delivery:
         level = logging.ERROR if isinstance(error, SystemicError) else logging.WARNING
         self.tally.trouble(f"server:{type(error).__name__}", f"waiting, nothing is lost: {error}", level)
 
-    def settle(self, batch: Batch, pending: list[int]) -> Outcome:
+    def settle(self, batch: Batch, pending: Sequence[int]) -> Outcome:
         """Send the records and settle as many as can be.
 
         Args:
@@ -175,7 +175,7 @@ class Delivery:
         """
         return self.persist(lambda: self._pass(batch, pending))
 
-    def _pass(self, batch: Batch, pending: list[int]) -> Outcome:
+    def _pass(self, batch: Batch, pending: Sequence[int]) -> Outcome:
         self._reach()
         if not pending:
             return Outcome([], {})
@@ -202,7 +202,7 @@ class Delivery:
             self.tally.reachable = False
             raise
 
-    def _send(self, batch: Batch, numbers: list[int], items: dict[int, Item], singles: list[int]) -> bool:
+    def _send(self, batch: Batch, numbers: Sequence[int], items: dict[int, Item], singles: list[int]) -> bool:
         """Send records, halving what the server finds too large or cannot read; fill in the items.
 
         Returns:
@@ -247,13 +247,13 @@ class Delivery:
             items[number] = next(iter(item.values()))
         return False
 
-    def _halves(self, batch: Batch, numbers: list[int], items: dict[int, Item], singles: list[int]) -> bool:
+    def _halves(self, batch: Batch, numbers: Sequence[int], items: dict[int, Item], singles: list[int]) -> bool:
         middle = len(numbers) // 2
         for part in (numbers[:middle], numbers[middle:]):
             self._send(batch, part, items, singles)
         return False
 
-    def _judge(self, batch: Batch, pending: list[int], items: dict[int, Item]) -> Outcome:
+    def _judge(self, batch: Batch, pending: Sequence[int], items: dict[int, Item]) -> Outcome:
         """Turn items into verdicts and act on them."""
         taken, there = 0, 0
         good: Counter[str] = Counter()
@@ -347,14 +347,14 @@ class Delivery:
         cause = item.error or Cause(type="unknown", reason="")
         return DeadLetter(
             file=batch.segment_of(number).path,
-            offset=batch.offsets[number],
+            offset=batch.offset(number),
             index=index,
             id=identity,
             status=item.status,
             type=cause.type,
             reason=cause.text(),
             at=moment(self._now()),
-            line=batch.documents[number].decode(),
+            line=batch.document(number).decode(),
         )
 
     def _present(self, batch: Batch, numbers: list[int]) -> set[int]:

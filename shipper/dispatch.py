@@ -8,7 +8,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from shipper.batch import Batch, Segment
 from shipper.delivery import Delivery, Outcome, pause
@@ -31,7 +31,7 @@ class Job:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.pending = list(range(len(batch)))
+        self.pending: Sequence[int] = range(len(batch))
         self.open = list(batch.segments)
         self.attempt = 0
 
@@ -129,6 +129,6 @@ class Dispatch:
             except Exception as error:  # a fault of ours must not end the thread silently
                 logger.exception("a batch failed; it is tried again")
                 self._delivery.tally.stuck["shipper"] = repr(error)
-                outcome = Outcome(job.pending, {})
+                outcome = Outcome(list(job.pending), {})
             self._done.put((job, outcome))
             self._wake.set()

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from collections import Counter
 from itertools import accumulate, repeat
-from operator import add, itemgetter
+from operator import add
 from typing import Any
 
 import msgspec
@@ -18,13 +18,12 @@ from shipper.redaction import Redaction
 INDEX = "ml-pipeline"
 UNDATED = "undated"
 ERROR_CHARACTERS = 1000
-TOGETHER = 512  # lines looked at as one; what is unusual is found by halving
 _intdigest, _hexdigest = xxhash.xxh3_64_intdigest, xxhash.xxh3_64_hexdigest
 _DAY = dt.timedelta(days=1)
-_SECOND = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
-_TO_SECOND = itemgetter(slice(19))
-_STAMP = 27  # characters of a stamp as the contract writes it
-_SECONDS_KEPT = 10_000
+_HOUR = re.compile(r"\d{4}-\d\d-\d\dT\d\d", re.ASCII)
+_ROW = 28  # characters of a stamp as the contract writes it, and a newline
+_DIGITS = (1, 2, 4, 5, 7, 8, 9, 10, 11, 12)  # behind the hour
+_HOURS_KEPT = 10_000
 _LOW = ("DEBUG", "INFO")
 
 
@@ -90,7 +89,7 @@ class RecordMaker:
         self._fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
         self._plain = not redaction.fields and sample == 1
         self._days: dict[str, bytes | None] = {}
-        self._seconds: dict[str, bytes | None] = {}
+        self._hours: dict[str, bytes | None] = {}
         self._today = dt.date.min
 
     def day(self, date: str, now: float) -> bytes | None:
@@ -104,7 +103,7 @@ class RecordMaker:
         if today != self._today:
             self._today = today
             self._days.clear()
-            self._seconds.clear()
+            self._hours.clear()
         if date in self._days:
             return self._days[date]
         name: bytes | None = f"{INDEX}-{UNDATED}".encode()
@@ -118,32 +117,33 @@ class RecordMaker:
         return name
 
     def add(
-        self, lines: list[bytes], batch: Batch, segment: Segment, generation: str, seed: int, fallback: str, now: float
-    ) -> None:
+        self, lines: list[bytes], data: bytes, batch: Batch, segment: Segment, generation: str, seed: int,
+        fallback: str, now: float,
+    ) -> None:  # fmt: skip
         """Add complete lines to a batch, and move the segment's end and stamp on.
 
         Args:
             lines: without their newlines.
+            data: the same, with newlines between them.
             segment: of the batch, open; its stamp is the nearest earlier valid one of the file.
             generation, seed: of the id.
             fallback: stamp or date for lines before the first valid stamp, empty for none.
             now: seconds since 1970.
         """
         self.day("", now)
-        pieces = [lines[place : place + TOGETHER] for place in range(0, len(lines), TOGETHER)]
-        pieces.reverse()
+        pieces = [(lines, data)]
         while pieces:
-            piece = pieces.pop()
-            if self._plain and self._together(piece, batch, segment, generation, seed, now):
+            piece, data = pieces.pop()
+            if self._plain and self._together(piece, data, batch, segment, generation, seed, now):
                 continue
             if len(piece) > 1:
                 middle = len(piece) // 2
-                pieces += (piece[middle:], piece[:middle])
+                pieces += ((half, b"\n".join(half)) for half in (piece[middle:], piece[:middle]))
                 continue
             self._alone(piece[0], batch, segment, generation, seed, fallback, now)
 
     def _together(
-        self, lines: list[bytes], batch: Batch, segment: Segment, generation: str, seed: int, now: float
+        self, lines: list[bytes], data: bytes, batch: Batch, segment: Segment, generation: str, seed: int, now: float
     ) -> bool:
         """Add lines that go out as they are, into one index; returns False, with nothing done, where one does not.
 
@@ -151,9 +151,12 @@ class RecordMaker:
         form, and holds nothing to redact or to cut.
         """
         count = len(lines)
-        data = b"\n".join(lines)
         lengths = list(map(len, lines))
-        if b"\r" in data or max(lengths) > self._max_line or not (data.isascii() or _utf8(data)):
+        if (
+            b"\r" in data
+            or not (data.isascii() or _utf8(data))
+            or (len(data) > self._max_line and max(lengths) > self._max_line)
+        ):
             return False
         try:
             heads = self._decode_lines(data)
@@ -166,16 +169,12 @@ class RecordMaker:
         name = self._one_index(stamps, now)
         if name is None:
             return False
-        starts = list(map(add, accumulate(lengths, initial=segment.end), range(count)))
-        action = f'{{"create":{{"_index":"{name.decode()}","_id":"{generation}-%012d-%s"}}}}\n'
-        places: list[int | str] = [0] * (2 * count)
-        places[0::2] = starts
-        places[1::2] = map(_hexdigest, lines, repeat(seed))
-        actions = (action * count % tuple(places)).encode()  # one call instead of one for each line
-        batch.actions += actions.splitlines()
-        batch.documents += lines
-        batch.offsets += starts
-        batch.size += len(actions) + len(data) + 1
+        rows = b'{"create":{"_index":"%b","_id":"%b-%%012d-%%b"}}\n%%b\n' % (name, generation.encode())
+        values: list[int | bytes] = [0] * (3 * count)
+        values[0::3] = map(add, accumulate(lengths[:-1], initial=segment.end), range(count))
+        values[1::3] = map(str.encode, map(_hexdigest, lines, repeat(seed)))
+        values[2::3] = lines
+        batch.add(rows * count % tuple(values), count)  # one call instead of one for each line
         segment.end += len(data) + 1
         segment.stamp = stamps[-1]
         return True
@@ -192,37 +191,44 @@ class RecordMaker:
         return all(text is None or redaction.text(text) == text for text in texts)
 
     def _one_index(self, stamps: list[str], now: float) -> bytes | None:
-        """Return the index that all stamps belong to; None where they differ or are not of the contract's form."""
-        count = len(stamps)
-        joined = "".join(stamps)
-        if (
-            set(map(len, stamps)) != {_STAMP}
-            or not joined.isascii()
-            or joined[26::_STAMP] != "Z" * count
-            or joined[19::_STAMP] != "." * count
-            or not all(joined[place::_STAMP].isdigit() for place in range(20, 26))
-        ):
+        """Return the index that all stamps belong to; None where they differ or are not of the contract's form.
+
+        They are looked at by columns. Where all are of one hour, its text is in each; that it is at the beginning of
+        each follows from the columns: the hyphen of column 4 would meet a digit, or the hour the Z, anywhere else.
+        """
+        count, text = len(stamps), "\n".join(stamps)
+        if len(text) != _ROW * count - 1 or not text.isascii():
             return None
-        names = {self._index_of(second, now) for second in set(map(_TO_SECOND, stamps))}
+        columns = [text[place::_ROW] for place in range(13, _ROW)]
+        if columns[-1] != "\n" * (count - 1) or not all(columns[place].isdigit() for place in _DIGITS):
+            return None
+        if columns[0] != ":" * count or columns[3] != ":" * count or columns[6] != "." * count:
+            return None
+        if columns[-2] != "Z" * count or max(columns[1]) > "5" or max(columns[4]) > "5":
+            return None
+        hour = stamps[0][:13]
+        if text.count(hour) == count and text[4::_ROW] == "-" * count:
+            return self._index_of(hour, now)
+        names = {self._index_of(hour, now) for hour in {stamp[:13] for stamp in stamps}}
         return names.pop() if len(names) == 1 else None
 
-    def _index_of(self, second: str, now: float) -> bytes | None:
-        """Return the index of a second, written as the contract does; None where it is another notation, or undated."""
+    def _index_of(self, hour: str, now: float) -> bytes | None:
+        """Return the index of an hour, written as the contract does; None where it is another notation, or undated."""
         try:
-            return self._seconds[second]
+            return self._hours[hour]
         except KeyError:
             pass
         name = None
         try:
-            dt.datetime.fromisoformat(second)
-            name = self.day(second[:10], now) if _SECOND.fullmatch(second) else None
+            dt.datetime.fromisoformat(hour)
+            name = self.day(hour[:10], now) if _HOUR.fullmatch(hour) else None
         except ValueError:
             name = None
         if name is not None and name.endswith(UNDATED.encode()):
             name = None
-        if len(self._seconds) >= _SECONDS_KEPT:
-            self._seconds.clear()
-        self._seconds[second] = name
+        if len(self._hours) >= _HOURS_KEPT:
+            self._hours.clear()
+        self._hours[hour] = name
         return name
 
     def _alone(
@@ -238,10 +244,7 @@ class RecordMaker:
         segment.stamp = own or segment.stamp
         digest = _hexdigest(line, seed).encode()
         action = b'{"create":{"_index":"%b","_id":"%b-%012d-%b"}}' % (name, generation.encode(), start, digest)
-        batch.actions.append(action)
-        batch.documents.append(document)
-        batch.offsets.append(start)
-        batch.size += len(action) + len(document) + 2
+        batch.add(b"%b\n%b\n" % (action, document), 1)
 
     def _careful(self, line: bytes, nearest: str, now: float) -> tuple[bytes, bytes, str] | None:
         """Return index, document and own stamp of any line; None when there is nothing to send."""

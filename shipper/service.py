@@ -17,7 +17,7 @@ from shipper.dispatch import Dispatch
 from shipper.errors import SettingsError, StateError
 from shipper.generation import rewind
 from shipper.leaving import Leaving
-from shipper.reader import CHUNK, open_files, volume_id
+from shipper.reader import CHUNK, NOTHING, Chunk, open_files, volume_id
 from shipper.reload import changes, maker, validated
 from shipper.server import Server
 from shipper.settings import ShipperSettings
@@ -28,6 +28,7 @@ from shipper.unreadable import READ_ERRORS
 
 logger = logging.getLogger("shipper.service")
 
+TURN = 2 * 1024 * 1024  # bytes of one file that are read before the next file's turn
 HOT_SECONDS = 2.0  # a file that grew so recently is looked at every TICK
 TICK = 0.1
 SCAN_SHARE = 0.01  # of a core, for looking at folders
@@ -300,43 +301,46 @@ class Service:
                 continue
             moment = time.monotonic()
             del self._due[number]
-            lines, ended = self._read(tail, moment)
-            if not lines:
-                continue
-            self._due[number] = None  # behind the others
-            self._hot[number] = moment
-            self._add(tail, lines, ended, now)
-            busy = True
+            until = tail.read + TURN
+            while (chunk := self._read(tail, moment)).lines:
+                self._add(tail, chunk, now)
+                if tail.read >= until or self.dispatch.held + self._batch.size >= self._budget:
+                    break
+            if tail.read > until - TURN:
+                self._due[number] = None  # behind the others
+                self._hot[number] = moment
+                busy = True
         return busy
 
-    def _read(self, tail: Tail, moment: float) -> tuple[list[bytes], bool]:
+    def _read(self, tail: Tail, moment: float) -> Chunk:
         """Return a tail's next lines; none, and a trouble that is shown, where it cannot be read."""
         look = (tail.size, tail.modified)
         if self.tails.unreadable.rests(tail.path, look, moment):
-            return [], True
+            return NOTHING
         try:
-            lines, ended = self.tails.refill(tail, CHUNK, moment)
+            chunk = self.tails.refill(tail, CHUNK, moment)
         except READ_ERRORS as error:
             self.tails.unreadable.failed(tail.path, error, look, moment)
             tail.modified = 0  # so that it is looked at again
-            return [], True
+            return NOTHING
         self.tails.unreadable.cleared(tail.path)
-        return lines, ended
+        return chunk
 
-    def _add(self, tail: Tail, lines: list[bytes], ended: bool, now: float) -> None:
+    def _add(self, tail: Tail, chunk: Chunk, now: float) -> None:
         settings = self.settings
-        place, total = 0, len(lines)
+        place, total = 0, len(chunk.lines)
         while place < total:
             batch = self._batch
             if not batch.segments:
                 self._opened = time.monotonic()
-            part = lines[place : place + settings.batch_lines - len(batch)]
+            part = chunk.lines[place : place + settings.batch_lines - len(batch)]
+            data = chunk.data if len(part) == total else b"\n".join(part)
             place += len(part)
             segment = batch.begin(tail.number, tail.path, tail.read)
             segment.stamp = tail.stamp
             record = tail.record
-            self.maker.add(part, batch, segment, record.generation, tail.seed, tail.fallback, now)
-            self.tails.took(tail, segment, part, ended or place < total)
+            self.maker.add(part, data, batch, segment, record.generation, tail.seed, tail.fallback, now)
+            self.tails.took(tail, segment, part, chunk.ended or place < total)
             if not tail.behind_since:
                 tail.behind_since = time.monotonic()
             if len(batch) >= settings.batch_lines or batch.size >= settings.batch_bytes:

@@ -12,7 +12,7 @@ from shipper.batch import Segment
 from shipper.checkpoint import State
 from shipper.discovery import OURS, Found
 from shipper.generation import SIGNATURE_BYTES, digest, sign
-from shipper.reader import Reader, Source
+from shipper.reader import NOTHING, Chunk, Reader, Source
 from shipper.recognition import Passed, Recognition
 from shipper.tail import Tail
 from shipper.unreadable import READ_ERRORS, Unreadable
@@ -161,8 +161,8 @@ class Tails:
 
     # -- what is in them
 
-    def refill(self, tail: Tail, length: int, moment: float) -> tuple[list[bytes], bool]:
-        """Return a tail's next complete lines, and whether the last of them ended in a newline.
+    def refill(self, tail: Tail, length: int, moment: float) -> Chunk:
+        """Return a tail's next complete lines.
 
         Args:
             length: bytes to read.
@@ -175,20 +175,20 @@ class Tails:
         if reader is None:
             reader = self._reopen(tail)
             if reader is None:
-                return [], True
+                return NOTHING
         if tail.orphaned:
-            return [], True
+            return NOTHING
         size = reader.source.size()
         if size < tail.read or not reader.unchanged():
             self._truncated(tail, size)
-            return [], True
+            return NOTHING
         if size != tail.size:
             if size > tail.size:
                 tail.grew_at = moment
             tail.size = tail.record.size = size
             self.changed.add(tail.record.generation)
         if size == tail.read:
-            return [], True
+            return NOTHING
         if tail.record.signature_length < SIGNATURE_BYTES:
             sign(tail.record, reader.source.head())
         unlinked = tail.gone_at and not reader.source.linked()
@@ -200,8 +200,9 @@ class Tails:
     def took(self, tail: Tail, segment: Segment, lines: list[bytes], ended: bool) -> None:
         """Note that lines went into a batch."""
         reader = tail.handle
-        reader.advance(lines, ended)
-        segment.end = tail.read = reader.offset
+        segment.end -= not ended
+        reader.advance(lines, ended, segment.end)
+        tail.read = segment.end
         segment.before = reader.before
         segment.unterminated = not ended
         tail.stamp = segment.stamp

@@ -15,6 +15,7 @@ import pytest
 import xxhash
 
 from shipper.batch import Batch
+from shipper.reader import CHUNK
 from shipper.record import RecordMaker
 from shipper.redaction import Redaction
 from tests.benchmarks import log_files
@@ -47,7 +48,11 @@ def cost() -> float:
 
     def hot() -> bytes:
         batch = Batch()
-        maker.add(data[:-1].split(b"\n"), batch, batch.begin(0, "a.jsonl", 0), "0123456789abcdef", 7, "", now)
+        segment, place = batch.begin(0, "a.jsonl", 0), 0
+        while place < len(data):  # pieces as the shipper reads them
+            end = data.rfind(b"\n", place, place + CHUNK)
+            piece, place = data[place:end], end + 1
+            maker.add(piece.split(b"\n"), piece, batch, segment, "0123456789abcdef", 7, "", now)
         assert len(batch) == LINES
         return batch.body(list(range(len(batch))))
 

@@ -102,14 +102,11 @@ class Room:
 
 
 def batch_of(count: int, index: str = INDEX, batch: Batch | None = None, path: str = "a.jsonl") -> Batch:
-    """A batch of records with ids id-0, id-1 … in one stretch of a file."""
+    """A batch of records with ids id-0, id-1 … in lines at the offsets 0, 1 … in one stretch of a file."""
     batch = batch or Batch()
     first = len(batch)
     batch.begin(0, path, 0)
     for number in range(first, first + count):
         action = b'{"create":{"_index":"%b","_id":"id-%d"}}' % (index.encode(), number)
-        batch.actions.append(action)
-        batch.documents.append(b'{"n":%d}' % number)
-        batch.offsets.append(number * 10)
-        batch.size += len(action) + len(batch.documents[-1]) + 2
+        batch.add(b'%b\n{"n":%d}\n' % (action, number), 1)
     return batch

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shipper import monitoring
 from shipper.monitoring import Endpoints, reasons
+from shipper.reader import NOTHING, Chunk
 from shipper.service import Service
 from tests.shipper import cluster as faults
 from tests.shipper.conftest import Shipping
@@ -122,9 +123,9 @@ def test_a_file_that_grows_and_does_not_move_shows(
     until(lambda: len(shipping.cluster.documents) == 2, "it ships", 60)
     read = watched.service.tails.refill
 
-    def refill(tail: object, length: int, moment: float) -> tuple[list[bytes], bool]:
-        lines, ended = read(tail, length, moment)  # type: ignore[arg-type]
-        return ([], True) if getattr(tail, "path", "") == str(stuck) else (lines, ended)
+    def refill(tail: object, length: int, moment: float) -> Chunk:
+        chunk = read(tail, length, moment)  # type: ignore[arg-type]
+        return NOTHING if getattr(tail, "path", "") == str(stuck) else chunk
 
     monkeypatch.setattr(watched.service.tails, "refill", refill)
 

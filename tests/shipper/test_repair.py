@@ -23,9 +23,11 @@ def twice(
     """Counts and documents of a line that comes twice."""
     given = {"max_line_bytes": 200, "retention_days": 30, "sample": 1, **changes}
     maker, batch = RecordMaker(redaction or Redaction(on=True), **given), Batch()
-    maker.add([line, line], batch, batch.begin(0, "a", 0), "0123456789abcdef", 7, fallback, NOW)
+    maker.add(
+        [line, line], b"\n".join([line, line]), batch, batch.begin(0, "a", 0), "0123456789abcdef", 7, fallback, NOW
+    )
     assert batch.segments[0].end == 2 * (len(line) + 1)
-    return dict(maker.counts), list(map(msgspec.json.decode, batch.documents)), batch
+    return dict(maker.counts), [msgspec.json.decode(batch.document(number)) for number in range(len(batch))], batch
 
 
 @pytest.mark.parametrize(
@@ -166,8 +168,8 @@ def test_a_line_without_a_stamp_takes_the_nearest_before_it_or_the_fallback() ->
     assert batch.segments[0].stamp == ""
     maker, batch = RecordMaker(Redaction(on=True), max_line_bytes=200, retention_days=30, sample=1), Batch()
     lines = [b'{"@timestamp":"%b"}' % STAMP.encode(), b'{"a":1}']
-    maker.add(lines, batch, batch.begin(0, "a", 0), "g", 7, "2026-11-20", NOW)
-    assert msgspec.json.decode(batch.documents[1])["@timestamp"] == STAMP
+    maker.add(lines, b"\n".join(lines), batch, batch.begin(0, "a", 0), "g", 7, "2026-11-20", NOW)
+    assert msgspec.json.decode(batch.document(1))["@timestamp"] == STAMP
 
 
 @pytest.mark.parametrize(("length", "kept", "cut"), [(1000, 1000, 0), (1001, 1000, 2)])
@@ -228,9 +230,9 @@ def test_a_stamp_that_only_looks_right_goes_the_careful_way(stamp: str) -> None:
     good = b'{"@timestamp":"%b"}' % STAMP.encode()
     lines = [good, good, b'{"@timestamp":"%b"}' % stamp.encode(), good]
     maker, batch = RecordMaker(Redaction(on=True), max_line_bytes=200, retention_days=30, sample=1), Batch()
-    maker.add(lines, batch, batch.begin(0, "a", 0), "g", 7, "", NOW)
-    assert [batch.documents[number] for number in (0, 1, 3)] == [good] * 3
+    maker.add(lines, b"\n".join(lines), batch, batch.begin(0, "a", 0), "g", 7, "", NOW)
+    assert [batch.document(number) for number in (0, 1, 3)] == [good] * 3
     moment, _reason = normalise(stamp)
-    own = msgspec.json.decode(batch.documents[2])
+    own = msgspec.json.decode(batch.document(2))
     assert own["@timestamp"] == (STAMP if moment is None else stamp_text(moment))
     assert sum(maker.counts[kind] for kind in maker.counts if kind.startswith("stamp_")) >= 1

@@ -15,6 +15,7 @@ import pytest
 from shipper import tails
 from shipper.batch import Batch
 from shipper.discovery import find
+from shipper.reader import NOTHING, Chunk
 from shipper.service import Service
 from shipper.tail import Tail
 from tests.shipper.conftest import Shipping, line
@@ -198,8 +199,8 @@ class Stalled:
         self.go = threading.Event()
         self._refill = service.tails.refill
 
-    def __call__(self, tail: Tail, length: int, moment: float) -> tuple[list[bytes], bool]:
-        return self._refill(tail, length, moment) if self.go.is_set() else ([], True)
+    def __call__(self, tail: Tail, length: int, moment: float) -> Chunk:
+        return self._refill(tail, length, moment) if self.go.is_set() else NOTHING
 
 
 def test_what_truncation_takes_is_counted(shipping: Shipping, running: Service) -> None:
@@ -367,9 +368,10 @@ def test_a_copy_of_a_file_that_grew_again_to_its_old_size_inherits(shipping: Shi
     looking = service.tails
     globs = shipping.settings.globs
     [tail] = looking.look(find(globs, ""), 1.0, 1.0)
-    lines, ended = looking.refill(tail, 1 << 20, 1.0)
+    chunk = looking.refill(tail, 1 << 20, 1.0)
     segment = Batch().begin(tail.number, tail.path, tail.read)
-    looking.took(tail, segment, lines, ended)
+    segment.end += len(chunk.data) + 1
+    looking.took(tail, segment, chunk.lines, chunk.ended)
     looking.settle(segment, 1.0)
     shutil.copyfile(log, copy)
     with log.open("r+b") as file:

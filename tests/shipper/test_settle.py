@@ -100,7 +100,7 @@ def test_a_refused_document_is_a_dead_letter_with_all_that_is_needed(tmp_path: P
     (letter,) = room.dead()
     assert letter == DeadLetter(
         file="b.jsonl",
-        offset=20,
+        offset=2,
         index=INDEX,
         id="id-2",
         status=400,
