@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections import Counter
 from itertools import accumulate, repeat
 from operator import add
@@ -20,9 +19,9 @@ UNDATED = "undated"
 ERROR_CHARACTERS = 1000
 _intdigest, _hexdigest = xxhash.xxh3_64_intdigest, xxhash.xxh3_64_hexdigest
 _DAY = dt.timedelta(days=1)
-_HOUR = re.compile(r"\d{4}-\d\d-\d\dT\d\d", re.ASCII)
-_ROW = 28  # characters of a stamp as the contract writes it, and a newline
-_DIGITS = (1, 2, 4, 5, 7, 8, 9, 10, 11, 12)  # behind the hour
+_SHAPE = b"0000-00-00T00:00:00.000000Z\n"  # of a stamp as the contract writes it
+_SHAPES = bytes.maketrans(b"123456789", b"000000000")
+_ROW = len(_SHAPE)
 _HOURS_KEPT = 10_000
 _LOW = ("DEBUG", "INFO")
 
@@ -191,24 +190,19 @@ class RecordMaker:
         return all(text is None or redaction.text(text) == text for text in texts)
 
     def _one_index(self, stamps: list[str], now: float) -> bytes | None:
-        """Return the index that all stamps belong to; None where they differ or are not of the contract's form.
-
-        They are looked at by columns. Where all are of one hour, its text is in each; that it is at the beginning of
-        each follows from the columns: the hyphen of column 4 would meet a digit, or the hour the Z, anywhere else.
-        """
+        """Return the index that all stamps belong to; None where they differ or are not of the contract's form."""
         count, text = len(stamps), "\n".join(stamps)
-        if len(text) != _ROW * count - 1 or not text.isascii():
+        if not text.isascii():
             return None
-        columns = [text[place::_ROW] for place in range(13, _ROW)]
-        if columns[-1] != "\n" * (count - 1) or not all(columns[place].isdigit() for place in _DIGITS):
+        rows = text.encode()
+        # Digits are all alike in the shape: each stamp has the form, and none has a newline in it.
+        if rows.translate(_SHAPES) + b"\n" != _SHAPE * count:
             return None
-        if columns[0] != ":" * count or columns[3] != ":" * count or columns[6] != "." * count:
-            return None
-        if columns[-2] != "Z" * count or max(columns[1]) > "5" or max(columns[4]) > "5":
-            return None
-        hour = stamps[0][:13]
-        if text.count(hour) == count and text[4::_ROW] == "-" * count:
-            return self._index_of(hour, now)
+        if rows[14::_ROW].translate(None, b"012345") or rows[17::_ROW].translate(None, b"012345"):
+            return None  # a minute or a second above 59
+        hour = rows[:13]
+        if rows.count(hour) == count:  # it can only be where the shape has it
+            return self._index_of(stamps[0][:13], now)
         names = {self._index_of(hour, now) for hour in {stamp[:13] for stamp in stamps}}
         return names.pop() if len(names) == 1 else None
 
@@ -218,10 +212,9 @@ class RecordMaker:
             return self._hours[hour]
         except KeyError:
             pass
-        name = None
         try:
-            dt.datetime.fromisoformat(hour)
-            name = self.day(hour[:10], now) if _HOUR.fullmatch(hour) else None
+            dt.datetime.fromisoformat(hour)  # may still be no such day or hour
+            name = self.day(hour[:10], now)
         except ValueError:
             name = None
         if name is not None and name.endswith(UNDATED.encode()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -153,6 +154,8 @@ class Service:
             Whether everything that was read is acknowledged.
         """
         began = time.monotonic()
+        gc.freeze()
+        gc.enable()
         self._wait_for_volumes()
         self.dispatch.resize(self.settings.in_flight)
         self.dispatch.submit(Batch())  # empty: what it does is to prepare the server
