@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +53,21 @@ def _filled(name: str, state: Path, logs: Path, port: int, check: str = "") -> P
     return path
 
 
+@functools.cache
+def locked_python() -> str:
+    """Return an interpreter with what the shipper's image has, and no more; made once for each lock and Python."""
+    lock = ROOT / "compose" / "locks" / "shipper.txt"
+    key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"ml-bench-shipper-{key}"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+        install = ["install", "--quiet", "--require-hashes", "--requirement", lock]
+        subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
+        (folder / "ready").touch()
+    return str(python)
+
+
 def ours(name: str = "ours", **settings: object) -> Contender:
     """Return our shipper with the default settings, or with some of its SHIPPER_ settings changed."""
 
@@ -64,7 +82,7 @@ def ours(name: str = "ours", **settings: object) -> Contender:
             "PYTHONPATH": str(ROOT),
         }
         environment |= {f"SHIPPER_{key.upper()}": str(value) for key, value in settings.items()}
-        return [sys.executable, "-m", "shipper", "run"], environment
+        return [locked_python(), "-m", "shipper", "run"], environment
 
     version = f"Python {sys.version.split()[0]}"
     return Contender(name, sys.executable, version, start, "generation, offset, keyed hash of the line")

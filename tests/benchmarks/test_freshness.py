@@ -178,7 +178,7 @@ def test_files_into_a_real_elasticsearch(tmp_path: Path, real_elasticsearch: str
         cleared(client)
         rows = []
         sent = 0
-        for size in (0, DOCUMENTS):
+        for size in (0, DOCUMENTS, 5 * DOCUMENTS):
             while sent < size:
                 for own in (True, False):
                     put(client, body(sent, 5000, own))
