@@ -99,7 +99,8 @@ LATER = GOOD.replace(b"2026-11-24T10", b"2026-11-23T10")
 LONG = b"e" * 1001
 ODD = (
     GOOD.replace(b"T10:00", b"T10:60"), GOOD.replace(b"00.0", b"60.0"), GOOD.replace(b"T10", b"T11"),
-    GOOD.replace(b"2026-11-24", b"2026-02-30"), GOOD.replace(b"01Z", b"0\\nZ"), GOOD.replace(b'T10:00:00.000001Z"', b'T1"'),
+    GOOD.replace(b"2026-11-24", b"2026-02-30"), GOOD.replace(b"01Z", b"0\\nZ"),
+    GOOD.replace(b'T10:00:00.000001Z"', b'T1"'),
     b"", b"\r", b"{}", b"[]", b"{} {}", b'{"a":1', b'"x":2}', b"no json", LATER,
     GOOD.replace(b"2026-11-24", b"2026-W48-2"), GOOD.replace(b"T10", b"T25"), GOOD.replace(b"T10", b" 10"),
     GOOD.replace(b"01Z", b"1Z"), GOOD.replace(b"01Z", b"010Z"), GOOD.replace(b"00.0", b"00,0"),
