@@ -62,8 +62,8 @@ def locked_python() -> str:
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
-        install = ["install", "--quiet", "--require-hashes", "--requirement", lock]
-        subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
+        install = ["install", "--quiet", "--require-hashes", "--requirement", str(lock)]
+        subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
         (folder / "ready").touch()
     return str(python)
 
