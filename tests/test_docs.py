@@ -65,6 +65,11 @@ _BOOTSTRAP = "tests/stack/test_bootstrap.py::test_a_launcher_works_from_another_
 _DEPENDENCIES = "tests/stack/test_dependencies.py"
 _OWN_SERVICE = "tests/stack/test_own_service.py::test_the_page_s_program_is_seen_by_every_log_panel"
 _STRANGER = "tests/stack/test_bare_debian.py::test_a_strangers_first_try"
+_SECURED, _SECURE = "docker compose .*compose.secure.yaml", "tests/docker/test_secure.py"
+_OPERATIONS = "tests/docker/test_operations.py"
+_ACCEPTED = "test_the_acceptance_script_passes_and_says_what_it_left_out"
+_PUT_BACK = "test_a_backup_is_put_back_into_an_empty_stack"
+_RUNBOOK = "tests/docker/test_runbook.py::test_a_command_of_the_runbook_works_as_printed"
 ELSEWHERE = {
     r"python3 tests( --fast)?": _BOOTSTRAP,
     r"python3 compose up": "tests/stack/test_end_to_end.py::test_down_stops_it_and_the_next_up_has_everything",
@@ -76,7 +81,13 @@ ELSEWHERE = {
     r"python3 compose store|python3 orders\.py .*|mkdir -p logs": _OWN_SERVICE,
     r"python3 compose secrets .*": "tests/stack/test_secrets.py::test_the_commands_say_what_to_do",
     r"curl --cacert .*": "tests/docker/test_secure.py::test_the_proxy_asks_for_a_login_and_speaks_only_tls",
-    r"docker compose .*": "tests/docker/test_stack.py::test_everything_is_up_and_healthy",
+    rf"{_SECURED} up -d": f"{_SECURE}::test_every_part_is_up",
+    rf"{_SECURED} (run .* accounts|kill .*|restart .*)": f"{_SECURE}::test_the_shippers_key_is_rotated_under_traffic",
+    r"docker compose down": "tests/docker/test_stack.py::test_down_and_up_keeps_everything",
+    r"docker compose run --rm operations check --acceptance": f"{_OPERATIONS}::{_ACCEPTED}",
+    r"docker compose (run --rm operations restore newest|up -d --wait setup .*)": f"{_OPERATIONS}::{_PUT_BACK}",
+    r"docker compose (run --rm operations (check (daily|weekly)|backup.*)|up -d --wait|restart prometheus)": _RUNBOOK,
+    r"docker compose (--profile traffic )?up -d( traffic)?": "tests/docker/test_stack.py::test_traffic_flows_on_demand",
     r"ml-app evaluate --data .*": "tests/app/test_model.py::test_figures_on_the_real_file",
     r"ml-app evaluate": "tests/app/test_commands.py::test_evaluate_measures_the_active_model",
 }

@@ -30,6 +30,8 @@ def check() -> None:
     paths = differing(FOLDER)
     for path in paths:
         click.echo(f"differs: {path}; run `python -m compose.provision write`", err=True)
+    if not paths:
+        click.echo("every generated file is as its definition says")
     sys.exit(1 if paths else 0)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from compose.provision.elasticsearch import PATTERN, REPOSITORY
-from compose.stack.remote import Servers, wait_until
+from compose.stack.remote import Server, Servers, wait_until
 from compose.stack.supervisor import StackError
 
 Say = Callable[[str], None]
@@ -59,6 +59,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         name: its folder, and the end of its snapshot's name.
         made_at: when it was begun, RFC 3339 in UTC.
         snapshot: name of the Elasticsearch snapshot, None for none.
+        store: who wrote the snapshot, `elasticsearch` or `embedded`; neither reads the other's. None for no snapshot.
         indices: index → number of documents that the snapshot holds at least.
         dashboards: uid → title.
         parts: names of the parts that it holds.
@@ -74,6 +75,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[str]
     left_out: dict[str, str]
     files: list[File]
+    store: str | None = None
 
 
 def backup(servers: Servers, places: Places, target: Path, say: Say, *, now: dt.datetime, keep: int | None) -> Path:
@@ -101,7 +103,7 @@ def backup(servers: Servers, places: Places, target: Path, say: Say, *, now: dt.
     left_out: dict[str, str] = {}
     parts: list[str] = []
     dashboards: dict[str, str] = {}
-    snapshot, indices = None, dict[str, int]()
+    snapshot, store, indices = None, None, dict[str, int]()
     steps: list[tuple[str, Callable[[], str | None]]] = [
         ("model", lambda: _models(places, room / "model")),
         ("feedback", lambda: _feedback(places, room / "feedback.sqlite")),
@@ -119,10 +121,10 @@ def backup(servers: Servers, places: Places, target: Path, say: Say, *, now: dt.
             parts.append(part)
             say(f"      {_size(room)} so far")
         if "logs" in parts:
-            snapshot = f"snapshot_{name.lower()}"
+            snapshot, store = f"snapshot_{name.lower()}", store_kind(servers["elasticsearch"])
         manifest = Manifest(
             name=name, made_at=now, snapshot=snapshot, indices=indices, dashboards=dashboards, parts=parts,
-            left_out=left_out, files=[digest(room, path) for path in _files(room)],
+            left_out=left_out, files=[digest(room, path) for path in _files(room)], store=store,
         )  # fmt: skip
         (room / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         done = room.rename(target / name)
@@ -223,7 +225,15 @@ def _dashboards(servers: Servers, to: Path, found: dict[str, str]) -> str | None
     return None
 
 
+def store_kind(elastic: Server) -> str:
+    """Return which of the two stores answers: `elasticsearch` or `embedded`."""
+    version = elastic.json("GET", "/")["version"]
+    return "embedded" if version.get("build_flavor") == "embedded" else "elasticsearch"
+
+
 def _logs(servers: Servers, places: Places, to: Path, name: str, indices: dict[str, int]) -> str | None:
+    if not servers.has("elasticsearch"):
+        return "this stack has no Elasticsearch"
     elastic = servers["elasticsearch"]
     known = elastic.json("GET", f"/_snapshot/{REPOSITORY}", allowed=(404,))
     if known is None:

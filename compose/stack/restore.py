@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from compose.provision.elasticsearch import PATTERN, REPOSITORY
-from compose.stack.backup import Manifest, Places, Say, read_manifest
+from compose.stack.backup import Manifest, Places, Say, read_manifest, store_kind
 from compose.stack.remote import Servers, wait_until
 from compose.stack.supervisor import StackError
 
@@ -36,6 +36,8 @@ def restore(servers: Servers, places: Places, folder: Path, say: Say) -> list[st
     manifest = read_manifest(folder)
     if {"model", "feedback"} & set(manifest.parts):
         _refuse_running_app(servers)
+    if "logs" in manifest.parts and servers.has("elasticsearch"):
+        _refuse_other_store(servers, manifest)
     steps: dict[str, Callable[[], str | None]] = {
         "model": lambda: _models(places, folder / "model"),
         "feedback": lambda: _feedback(places, folder / "feedback.sqlite"),
@@ -65,6 +67,18 @@ def _refuse_running_app(servers: Servers) -> None:
     except httpx.HTTPError:
         return
     raise StackError(f"the model service at {app.url} runs: stop it first, its model and labels are replaced")
+
+
+def _refuse_other_store(servers: Servers, manifest: Manifest) -> None:
+    here = store_kind(servers["elasticsearch"])
+    if manifest.store in (None, here):
+        return
+    names = {"elasticsearch": "an Elasticsearch", "embedded": "the embedded store"}
+    way = "restore it into an embedded store and copy the documents over with `ml-stack migrate`, or "
+    raise StackError(
+        f"the backup's documents are a snapshot of {names[manifest.store]}, which {names[here]} cannot read: "
+        f"{way if here == 'elasticsearch' else ''}put back all the rest with `--without elasticsearch`"
+    )
 
 
 def _copy(source: Path, to: Path) -> None:
@@ -136,6 +150,8 @@ def _dashboards(servers: Servers, source: Path) -> str | None:
 
 
 def _logs(servers: Servers, places: Places, source: Path, manifest: Manifest) -> str | None:
+    if not servers.has("elasticsearch"):
+        return "this stack has no Elasticsearch"
     elastic = servers["elasticsearch"]
     known = elastic.json("GET", f"/_snapshot/{REPOSITORY}", allowed=(404,))
     if known is None:

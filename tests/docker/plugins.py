@@ -16,6 +16,7 @@ from tests.elasticsearch.distribution import cache_dir
 
 COMPOSE_VERSION = "v2.40.3"
 KUBECONFORM_VERSION = "v0.7.0"
+ACTIONLINT_VERSION = "v1.7.12"
 KUSTOMIZE_VERSION = "v5.7.1"
 SCHEMAS_VERSION = "1.37.0"
 SCHEMAS_SHA256 = "85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9"
@@ -86,6 +87,11 @@ def _go(go: str, module: Path, *arguments: str) -> None:
 def kustomize(go: str) -> Path:
     """Return the program that puts Kubernetes manifests together, built on first use."""
     return _build(go, "kustomize", "sigs.k8s.io/kustomize/kustomize/v5", KUSTOMIZE_VERSION, "-s -w", ())
+
+
+def actionlint(go: str) -> Path:
+    """Return the program that checks GitHub's workflow files, built on first use."""
+    return _build(go, "actionlint", "github.com/rhysd/actionlint/cmd/actionlint", ACTIONLINT_VERSION, "-s -w", ())
 
 
 def module_source(go: str, module: str, version: str) -> Path:

@@ -18,7 +18,7 @@ from tests.docker.daemon import Daemon
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
 HERE = Path(__file__).resolve().parent
-SMALL_MODEL = HERE / "small-model.yaml"
+QUICK = HERE / "quick.yaml"
 PORTS = ("APP_PORT", "ELASTICSEARCH_PORT", "KIBANA_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT",
          "SHIPPER_PORT")  # fmt: skip
 WITHOUT = "kibana grafana"  # what is left out where no image can be pulled
@@ -75,7 +75,7 @@ class Project:
         self.settings = defaults() | ports | own | settings
         self._file = folder / "settings.env"
         self._file.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
-        self._options = [part for file in (*files, SMALL_MODEL) for part in ("-f", str(COMPOSE / file))]
+        self._options = [part for file in (*files, QUICK) for part in ("-f", str(COMPOSE / file))]
         self._options += ["--env-file", str(self._file)]
 
     def compose(self, *arguments: str, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:

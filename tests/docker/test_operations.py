@@ -7,6 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from compose.stack.backup import Places
+from compose.stack.remote import SERVERS, Addresses, Servers
+from compose.stack.restore import restore
+from compose.stack.supervisor import StackError
 from tests.docker.clients import EXAMPLE, each_once
 from tests.docker.project import WITHOUT, Project, operations, wait_for
 
@@ -43,8 +47,8 @@ def test_the_daily_and_weekly_check_fit_on_one_screen(stack: Project) -> None:
         assert (done.returncode == 2) == ("XX" in done.stdout)
 
 
-def test_a_backup_is_put_back_into_an_empty_stack(stack: Project) -> None:
-    """Documents, metrics, model and labels survive `down -v`; a damaged backup and a full stack are refused."""
+def test_a_backup_is_put_back_into_an_empty_stack(stack: Project, embedded_store: str, tmp_path: Path) -> None:
+    """All survives `down -v`; a damaged backup, a full stack and a store of another kind are refused."""
     ids = predict(stack, 30)
     each_once(stack, ids)
     labelled = min(ids)
@@ -65,6 +69,12 @@ def test_a_backup_is_put_back_into_an_empty_stack(stack: Project) -> None:
     refused = operations(stack, "restore", "newest", check=False)
     assert "runs: stop it first" in refused, refused
 
+    backup = max(Path(stack.settings["BACKUP_DIR"]).iterdir())
+    alone = Addresses(elasticsearch=embedded_store, without=frozenset(SERVERS) - {"elasticsearch"})
+    with Servers(alone) as elsewhere, pytest.raises(StackError, match="the embedded store cannot read"):
+        restore(elsewhere, Places(models=tmp_path / "models"), backup, lambda _line: None)
+    assert not (tmp_path / "models").exists(), "refused before anything was put back"
+
     stack.compose("down", "-v", timeout=200)
     stack.compose("up", "-d", "--wait", "--wait-timeout", "600", "setup", "prometheus", timeout=700, check=False)
     wait_for(lambda: stack.inspect("setup")["State"]["Status"] == "exited", "set-up has ended")
@@ -79,7 +89,6 @@ def test_a_backup_is_put_back_into_an_empty_stack(stack: Project) -> None:
     each_once(stack, ids)
     again = httpx.post(stack.url("app", "/feedback"), json=label).json()
     assert "unchanged" in str(again), "the label was there already"
-    backup = max(Path(stack.settings["BACKUP_DIR"]).iterdir())
     old = {"query": "count_over_time(up{job='app'}[30m])", "time": str((backup / "manifest.json").stat().st_mtime)}
     wait_for(
         lambda: httpx.get(stack.url("prometheus", "/api/v1/query"), params=old).json()["data"]["result"],

@@ -10,9 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from compose.stack import sbom
+from compose.stack.dependencies import canonical
 from tests.docker.clients import EXAMPLE, Clients, each_once
 from tests.docker.daemon import Daemon
-from tests.docker.project import HERE, Project, wait_for
+from tests.docker.project import HERE, Project, defaults, wait_for
 
 LASTING = ("app", "shipper", "elasticsearch", "prometheus", "alertmanager", "elasticsearch-exporter")
 OWN = ("app", "shipper")
@@ -41,6 +43,17 @@ def test_a_prediction_becomes_one_document(stack: Project) -> None:
     answer = httpx.post(stack.url("app", "/predict"), json=EXAMPLE)
     assert answer.status_code == 200, answer.text
     each_once(stack, {answer.json()["request_id"]})
+
+
+def test_traffic_flows_on_demand(stack: Project) -> None:
+    """The profile `traffic` sends requests, most of which are served, until it is stopped."""
+    before = stack.documents()
+    stack.compose("--profile", "traffic", "up", "-d", "traffic")
+    try:
+        wait_for(lambda: stack.documents("level:INFO") > before + 20, "its requests are documents")
+        assert stack.healthy("traffic")
+    finally:
+        stack.compose("--profile", "traffic", "rm", "-fsv", "traffic")
 
 
 def test_only_loopback_is_listened_on(stack: Project) -> None:
@@ -76,6 +89,28 @@ def test_each_volume_belongs_to_who_writes_it(stack: Project) -> None:
     assert shown.stdout.strip() == "1000"
     assert stack.compose("exec", "-T", "app", "ls", "/srv").stdout.split() == ["app"]
     assert stack.compose("exec", "-T", "shipper", "ls", "/srv").stdout.split() == ["index_templates", "shipper"]
+
+
+def test_an_image_installs_what_its_bill_of_materials_says(
+    stack: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each package of the lock is in the image in that version, and no other; the images' sizes are printed."""
+    look = "import importlib.metadata as m; print(*(d.metadata['Name'] + '==' + d.version for d in m.distributions()))"
+    for file in sbom.write(tmp_path, lambda _line: None):
+        image = file.name.partition(".")[0]
+        tag = f"ml-pipeline/{image}"
+        listed = json.loads(file.read_text())["components"]
+        wanted = {f"{each['name']}=={each['version']}" for each in listed if each["type"] == "library"}
+        shown = stack.daemon.docker("run", "--rm", "--entrypoint", "python", tag, "-c", look).stdout.split()
+        found = {f"{canonical(name)}=={version}" for name, _, version in (each.partition("==") for each in shown)}
+        assert found == wanted, image
+        inside, base = (
+            int(stack.daemon.docker("image", "inspect", "-f", "{{.Size}}", name).stdout)
+            for name in (tag, defaults()["PYTHON_IMAGE"])
+        )
+        with capsys.disabled():
+            print(f"\n{tag}: {inside / 1e6:.0f} MB, {(inside - base) / 1e6:.0f} MB of it above the Python stand-in")
+        assert inside > base
 
 
 def test_prometheus_scrapes_every_part(stack: Project) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.docker.clients import Clients, each_once
-from tests.docker.daemon import Daemon
-from tests.docker.project import HERE, Project, wait_for
+from tests.docker.clients import EXAMPLE, Clients, each_once
+from tests.docker.daemon import BRIDGE_ADDRESS, Daemon
+from tests.docker.project import HERE, ROOT, Project, wait_for
+from tests.optional import lacking
 
 pytestmark = pytest.mark.timeout(1500)
+NODE_FILES = 65535  # bootstrap check "file descriptor check" of Elasticsearch
 VARIANTS = {
     "base": ["compose.yaml"],
     "secure": ["compose.yaml", "compose.secure.yaml"],
@@ -60,9 +65,60 @@ def test_with_the_app_on_the_host_prometheus_and_shipper_see_it(docker: Daemon, 
     assert set(services["shipper"]["depends_on"]) == {"rights"}
 
 
+def test_with_the_app_on_the_host_its_lines_and_metrics_arrive(docker: Daemon, tmp_path: Path) -> None:
+    """The guide's steps 1 and 2: a process of this machine, the stack in Docker, the folder read-only there."""
+    logs = tmp_path / "logs"
+    logs.mkdir(mode=0o700)
+    key = tmp_path / "key"
+    key.write_text("a-key-of-more-than-sixteen-characters")
+    files: list[str | Path] = [*VARIANTS["host"], HERE / "left-out.yaml"]
+    project = Project(
+        docker, tmp_path, files, COMPOSE_PROJECT_NAME="host", HOST_UID=str(os.getuid()), HOST_GID=str(os.getgid()),
+        HOST_LOG_DIR=str(logs), LOGS_ACCESS="ro", SHIPPER_DELETE_ACKNOWLEDGED="false",
+    )  # fmt: skip
+    # Where containers reach this machine, and nobody else does; the scrape configuration names port 5000.
+    address = BRIDGE_ADDRESS.partition("/")[0]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("APP_")} | {
+        "APP_HOST": address, "APP_PORT": "5000", "APP_API_KEY_FILE": str(key), "APP_LOG_DIR": str(logs),
+        "APP_MODEL_DIR": str(tmp_path / "models"), "APP_STATE_DIR": str(tmp_path / "app"),
+    }  # fmt: skip
+    python = [sys.executable, "-m", "app"]
+    subprocess.run([*python, "train", "--rows", "2000"], cwd=ROOT, env=environment, check=True, capture_output=True)
+    with (tmp_path / "app.log").open("wb") as output:
+        app = subprocess.Popen([*python, "serve"], cwd=ROOT, env=environment, stdout=output, stderr=output)
+        try:
+            url = f"http://{address}:5000"
+            project.compose("build", "-q", "shipper", "rights", timeout=900)
+            wanted = ["shipper", "elasticsearch", "prometheus"]
+            project.compose("up", "-d", "--wait", "--wait-timeout", "600", *wanted, timeout=700)
+            wait_for(lambda: httpx.get(f"{url}/ready").status_code == 200, "the service on this machine is ready")
+            assert httpx.post(f"{url}/predict", json=EXAMPLE).status_code == 401
+            headers = {"X-API-Key": key.read_text()}
+            answers = [httpx.post(f"{url}/predict", json=EXAMPLE, headers=headers) for _ in range(20)]
+            each_once(project, {answer.json()["request_id"] for answer in answers})
+
+            def scraped() -> bool:
+                targets = httpx.get(project.url("prometheus", "/api/v1/targets")).json()["data"]["activeTargets"]
+                states = {target["labels"]["job"]: target["health"] for target in targets}
+                return bool(states["app"] == states["shipper"] == "up")
+
+            wait_for(scraped, "Prometheus sees the service on this machine")
+            probe = "import pathlib; pathlib.Path('/var/log/ml-pipeline/probe').write_text('x')"
+            refused = project.compose("exec", "-T", "shipper", "python", "-c", probe, check=False)
+            assert "Read-only file system" in refused.stderr
+            assert list(logs.glob("*.jsonl")), "nobody deletes what is acknowledged"
+            assert project.healthy("shipper")
+        finally:
+            app.terminate()
+            app.wait(60)
+            project.end()
+
+
 @pytest.fixture
 def cluster(docker: Daemon, tmp_path: Path) -> Iterator[Project]:
     """Three nodes, the app and the shipper."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < NODE_FILES:
+        lacking(f"a limit of {NODE_FILES} open files", "Elasticsearch's bootstrap check asks for it beyond one node")
     files: list[str | Path] = [*VARIANTS["cluster"], HERE / "left-out.yaml"]
     project = Project(docker, tmp_path, files, COMPOSE_PROJECT_NAME="cluster", ELASTICSEARCH_HEAP="384m")
     try:

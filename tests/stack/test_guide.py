@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from compose.stack.backup import read_manifest
 from tests.optional import need
 from tests.stack.guide import Place
 from tests.stack.guide_rows import ROWS
@@ -123,3 +124,5 @@ def test_a_local_backup_holds_model_labels_metrics_and_logs(stack: RunningStack,
     done = stack.command("backup", "--to", str(tmp_path / "backups"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in it: model, feedback, metrics, logs" in done.stdout
+    (made,) = (tmp_path / "backups").iterdir()
+    assert read_manifest(made).store == "embedded"
