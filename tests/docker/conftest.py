@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def stack(docker: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     project = Project(docker, tmp_path_factory.mktemp("stack"), ["compose.yaml", HERE / "left-out.yaml"])
     try:
         project.compose("build", "-q", timeout=900)
+        begun = time.monotonic()
         project.compose("up", "-d", "--wait", "--wait-timeout", "600", timeout=700)
+        project.seconds_to_healthy = time.monotonic() - begun
         yield project
     finally:
         project.end()

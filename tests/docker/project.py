@@ -70,6 +70,7 @@ class Project:
 
     def __init__(self, daemon: Daemon, folder: Path, files: Sequence[str | Path], **settings: str) -> None:
         self.daemon = daemon
+        self.seconds_to_healthy = 0.0  # of the first `up`, where somebody measured it
         ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
         own = {"ELASTICSEARCH_HEAP": "512m", "BACKUP_DIR": str(folder / "backups")}
         self.settings = defaults() | ports | own | settings

@@ -117,8 +117,8 @@ def test_elasticsearch_refuses_who_does_not_log_in(secured: Secured) -> None:
         httpx.get(url)
 
 
-def test_who_did_not_come_through_the_proxy_cannot_predict(secured: Secured) -> None:
-    """The model service asks for its key: another container is refused, one that holds the key is served."""
+def predict_inside(secured: Secured, key: str) -> str:
+    """Send the guide's request from another container, past the proxy; return the status."""
     ask = (
         "import sys, urllib.error, urllib.request as r\n"
         "headers = {'Content-Type': 'application/json', 'X-API-Key': sys.argv[2]}\n"
@@ -126,10 +126,16 @@ def test_who_did_not_come_through_the_proxy_cannot_predict(secured: Secured) -> 
         "try: print(r.urlopen(asked).status)\n"
         "except urllib.error.HTTPError as error: print(error.code)"
     )
-    key = (secured.secrets / "app_api_key").read_text()
-    for given, status in (("", "401"), ("wrong-wrong-wrong-wrong", "401"), (key, "200")):
-        command = ["exec", "-T", "shipper", "python", "-c", ask, json.dumps(EXAMPLE), given]
-        assert secured.project.compose(*command).stdout.strip() == status
+    return secured.project.compose(
+        "exec", "-T", "shipper", "python", "-c", ask, json.dumps(EXAMPLE), key
+    ).stdout.strip()
+
+
+def test_who_did_not_come_through_the_proxy_cannot_predict(secured: Secured) -> None:
+    """The model service asks for its key: another container is refused, one that holds the key is served."""
+    assert predict_inside(secured, "") == "401"
+    assert predict_inside(secured, "wrong-wrong-wrong-wrong") == "401"
+    assert predict_inside(secured, (secured.secrets / "app_api_key").read_text()) == "200"
     said = secured.project.compose("--profile", "traffic", "run", "--rm", "-T", "traffic", "traffic",
                                    "--url=http://app:5000", "--count", "5", "--errors", "0").stdout  # fmt: skip
     assert "5 served" in said, said
@@ -246,6 +252,23 @@ def test_a_users_password_is_rotated(secured: Secured) -> None:
         secret_files.rotate(secured.secrets, "ml_reader", lambda _line: None, now=now, elastic=servers["elasticsearch"])
     assert httpx.get(f"{url}/", auth=old, verify=secured.tls).status_code == 401
     assert secured.elastic("GET", "/ml-pipeline-*/_count", "ml_reader").status_code == 200
+
+
+def test_the_proxys_login_and_the_apps_key_are_rotated(secured: Secured) -> None:
+    """After the restart that the command names, the old login and key are refused, the new ones taken."""
+    old_login, old_key = secured.login("ml"), (secured.secrets / "app_api_key").read_text()
+    services: set[str] = set()
+    for name in ("proxy_password", "app_api_key"):
+        now = dt.datetime.now(dt.UTC)
+        services |= set(secret_files.rotate(secured.secrets, name, lambda _line: None, now=now, elastic=None))
+    assert services == {"app", "proxy"}
+    secured.project.compose("restart", *services)
+    wait_for(lambda: all(map(secured.project.healthy, services)), "both are healthy again")
+    url = secured.project.url("app", "/health", "https")
+    assert httpx.get(url, auth=old_login, verify=secured.tls).status_code == 401
+    assert predict_inside(secured, old_key) == "401"
+    assert predict_inside(secured, (secured.secrets / "app_api_key").read_text()) == "200"
+    secured.each_once({secured.predict()})
 
 
 def test_checks_and_backup_work_over_tls_with_logins(secured: Secured) -> None:

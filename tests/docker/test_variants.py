@@ -17,7 +17,7 @@ import pytest
 
 from tests.docker.clients import EXAMPLE, Clients, each_once
 from tests.docker.daemon import BRIDGE_ADDRESS, Daemon
-from tests.docker.project import HERE, ROOT, Project, wait_for
+from tests.docker.project import COMPOSE, HERE, ROOT, Project, wait_for
 from tests.optional import lacking
 
 pytestmark = pytest.mark.timeout(1500)
@@ -46,6 +46,16 @@ def test_a_variant_is_valid_and_listens_on_loopback_alone(docker: Daemon, tmp_pa
         assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", [])), name
         assert service["image"].startswith("ml-pipeline/") or ":" in service["image"].rpartition("/")[2], name
         assert not service["image"].endswith(":latest")
+
+
+def test_the_stack_is_found_from_the_root_and_from_its_folder(docker: Daemon) -> None:
+    """Without any option, `docker compose` reads the same stack in both folders."""
+    root, folder = (
+        docker.docker("compose", "config", "--format", "json", cwd=where).stdout for where in (ROOT, COMPOSE)
+    )
+    assert json.loads(root) == json.loads(folder)
+    assert json.loads(root)["name"] == "ml-pipeline"
+    assert {"app", "shipper", "elasticsearch", "kibana", "grafana"} <= json.loads(root)["services"].keys()
 
 
 def test_in_the_secure_variant_only_the_proxy_and_elasticsearch_are_published(docker: Daemon, tmp_path: Path) -> None:
