@@ -77,18 +77,23 @@ def table(laps: Sequence[Lap], ours: str, start: Sequence[Lap]) -> str:
     return "\n".join(rows)
 
 
-def write(section: str, text: str) -> None:
-    """Put text between the section's two marks of docs/performance.md.
+def write(section: str, text: str, target: Path = PAGE) -> None:
+    """Put text between the section's two marks of a page.
+
+    Args:
+        section: its name in the marks.
+        text: Markdown.
+        target: the page; docs/performance.md unless told otherwise.
 
     Raises:
         ValueError: the page has no such marks.
     """
     begin, end = f"<!-- {section}: begin -->\n", f"<!-- {section}: end -->"
-    page = PAGE.read_text(encoding="utf-8")
+    page = target.read_text(encoding="utf-8")
     before, found, rest = page.partition(begin)
     if not found or end not in rest:
-        raise ValueError(f"{PAGE} has no marks of the section {section}")
-    PAGE.write_text(f"{before}{begin}{text.strip()}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+        raise ValueError(f"{target} has no marks of the section {section}")
+    target.write_text(f"{before}{begin}{text.strip()}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
     print(f"\n{text}\n", flush=True)
 
 
