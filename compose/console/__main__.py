@@ -21,7 +21,7 @@ def main() -> None:
         def load() -> Any:
             from compose.console.service import create_console
 
-            return create_console(settings, aims).server
+            return create_console(settings, aims, warm=True).server
 
         logging.getLogger("console").info("listening on http://%s:%d", settings.host, settings.port)
         serve(settings, load)

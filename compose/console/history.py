@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -82,7 +83,8 @@ class SampleHistory:
                 "query": {
                     "bool": {
                         "filter": [
-                            {"range": {"@timestamp": {"gt": round(since * 1000), "format": "epoch_millis"}}},
+                            # From the newest on, which is read again: others of its millisecond may follow it.
+                            {"range": {"@timestamp": {"gte": math.floor(since * 1000), "format": "epoch_millis"}}},
                             {"range": {"every": {"gte": step}}},
                         ]
                     }
@@ -243,6 +245,13 @@ class History:
                 self._there = not self.why
                 self._checked = self._clock()
             return self.prometheus if self._there else self.samples
+
+    def warm(self) -> None:
+        """Read what the samples hold, the last hours first, where they are the source; a store that is away is left."""
+        if isinstance(self.source(), SampleHistory):
+            with contextlib.suppress(AwayError):
+                for reach in LEVELS.values():
+                    self.samples.level(reach)
 
     def ask(self, question: Callable[[PrometheusHistory | SampleHistory], Answer]) -> Answer:
         """Return what the question gives; it is put to the samples where Prometheus goes away under it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +34,12 @@ def read_labels(text: str) -> Labels:
     return tuple((name, msgspec.json.decode(value)) for name, value in _PAIR.findall(text))
 
 
+@functools.lru_cache(maxsize=20_000)
+def series_labels(text: str, job: str, instance: str) -> Labels:
+    """Return the labels of a series of a target, in the order of their names: always the same object for the same."""
+    return tuple(sorted({**dict(read_labels(text)), "job": job, "instance": instance}.items()))
+
+
 def moment(text: str) -> float:
     """Return RFC 3339 in UTC as seconds since 1970."""
     return datetime.fromisoformat(text).timestamp()
@@ -50,7 +56,7 @@ class SampleSet:
         self.spacing = spacing
         self.newest = 0.0
         self._points: dict[str, dict[Labels, tuple[list[float], list[float]]]] = {}
-        self._last: dict[tuple[str, str], set[tuple[str, Labels]]] = {}
+        self._last: dict[tuple[str, str], KeysView[tuple[str, Labels]]] = {}
         self._arrays: dict[tuple[str, Labels], Series] = {}
 
     def __bool__(self) -> bool:
@@ -65,26 +71,32 @@ class SampleSet:
         count = 0
         for document in documents:
             at = moment(document["@timestamp"])
-            target = {"instance": document["instance"], "job": document["job"]}
-            told = {("up", tuple(sorted(target.items()))): float(document["up"])}
-            told["scrape_duration_seconds", tuple(sorted(target.items()))] = float(document["seconds"])
+            identity = job, instance = document["job"], document["instance"]
+            own = series_labels("", job, instance)
+            told = {("up", own): float(document["up"]), ("scrape_duration_seconds", own): float(document["seconds"])}
             for name, found in document["samples"].items():
                 for text, value in found.items():
-                    labels = tuple(sorted({**dict(read_labels(text)), **target}.items()))
-                    told[name, labels] = float(value)
-            identity = (document["job"], document["instance"])
-            for name, labels in self._last.get(identity, set()) - told.keys():
-                self.point(name, labels, at, float("nan"))
+                    told[name, series_labels(text, job, instance)] = float(value)
+            before = self._last.get(identity)
+            if before is not None and before != told.keys():
+                for name, labels in before - told.keys():
+                    self.point(name, labels, at, float("nan"))
             for (name, labels), value in told.items():
                 self.point(name, labels, at, value)
-            self._last[identity] = set(told)
+            self._last[identity] = told.keys()
             self.newest = max(self.newest, at)
             count += 1
         return count
 
     def point(self, name: str, labels: Labels, at: float, value: float) -> None:
         """Add one sample."""
-        times, values = self._points.setdefault(name, {}).setdefault(labels, ([], []))
+        of_metric = self._points.get(name)
+        if of_metric is None:
+            of_metric = self._points[name] = {}
+        held = of_metric.get(labels)
+        if held is None:
+            held = of_metric[labels] = ([], [])
+        times, values = held
         if times and at <= times[-1]:
             return
         times.append(at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ ASSETS = Path(__file__).parent / "assets"
 TITLE = "ML pipeline console"
 
 
-def create_console(settings: ConsoleSettings, aims: Objectives | None = None) -> Dash:
+def create_console(settings: ConsoleSettings, aims: Objectives | None = None, *, warm: bool = False) -> Dash:
     """Return the console.
 
     Args:
         settings: as read.
         aims: the targets; None reads OBJECTIVE_* as the panels and alerts do.
+        warm: read the samples in the background at once, so that the first page has them.
     """
     store = Store(settings)
     parts = Parts(store, History(settings, store), Services(settings, store))
+    if warm:
+        threading.Thread(target=parts.history.warm, name="warm", daemon=True).start()
     app = Dash(
         "compose.console",
         assets_folder=str(ASSETS),

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.viewer import ARGUMENTS, Viewer
 from tests.elasticsearch.embedded import EmbeddedStore
@@ -154,33 +154,62 @@ def storeless(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> 
         yield url
 
 
+class Windows:
+    """The browser's windows, one context for each width, theme and zone: what was loaded once is not loaded again."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: dict[tuple[int, str, str], BrowserContext] = {}
+
+    def page(self, width: int, scheme: str, zone: str) -> Page:
+        """Return a new page, without what earlier ones left behind."""
+        context = self._contexts.get((width, scheme, zone))
+        if context is None:
+            context = self._browser.new_context(
+                viewport={"width": width, "height": 900},
+                color_scheme="dark" if scheme == "dark" else "light",
+                timezone_id=zone,
+                accept_downloads=True,
+            )
+            context.set_default_timeout(60_000)
+            self._contexts[width, scheme, zone] = context
+        context.clear_cookies()
+        return context.new_page()
+
+    def close(self) -> None:
+        """Close all of them."""
+        for context in self._contexts.values():
+            context.close()
+
+
+@pytest.fixture(scope="session")
+def windows(browser: Browser) -> Iterator[Windows]:
+    """The windows that the tests share."""
+    held = Windows(browser)
+    yield held
+    held.close()
+
+
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Viewer]]:
+def visit(windows: Windows) -> Iterator[Callable[..., Viewer]]:
     """Open a page: `visit(url, width=1440, scheme="light")`; what its console complains of fails the test."""
     opened: list[Viewer] = []
 
     def go(url: str, *, width: int = 1440, scheme: str = "light", zone: str = "Europe/Berlin") -> Viewer:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if scheme == "dark" else "light",
-            timezone_id=zone,
-            accept_downloads=True,
-        )
-        context.set_default_timeout(60_000)
-        page: Page = context.new_page()
-        viewer = Viewer(page)
+        viewer = Viewer(windows.page(width, scheme, zone))
         opened.append(viewer)
-        page.goto(url)
+        viewer.page.goto(url)
         for _ in range(3):
             # Another program changed the machine's interfaces: Chromium then drops what is under way.
             if not any("ERR_NETWORK_CHANGED" in text for text in viewer.complaints):
                 break
-            page.wait_for_load_state("networkidle")
+            viewer.page.wait_for_load_state("networkidle")
             viewer.complaints.clear()
-            page.reload()
+            viewer.page.reload()
         return viewer
 
     yield go
     for viewer in opened:
-        viewer.page.context.close()
+        viewer.page.evaluate("() => window.localStorage.clear()")
+        viewer.page.close()
     assert not [text for viewer in opened for text in viewer.complaints]

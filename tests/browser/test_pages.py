@@ -42,19 +42,32 @@ STORELESS = {
     "/try": "has a housing loan",
 }
 
+# Each page wide and narrow, dark and light: in two looks, whose pairs alternate from page to page.
+LOOKS = [
+    (path, width, scheme)
+    for place, path in enumerate(PAGES)
+    for width, scheme in (((1440, "light"), (380, "dark")), ((1440, "dark"), (380, "light")))[place % 2]
+]
+
 pytestmark = pytest.mark.timeout(900)  # the first one starts the stack, and may train its model
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_a_page_with_data(path: str, stack: RunningStack, visit: Callable[..., Viewer]) -> None:
-    """With data every page shows it, without a complaint in the browser's console and without a foreign request."""
-    viewer = visit(stack.console + path)
+@pytest.mark.parametrize(("path", "width", "scheme"), LOOKS)
+def test_a_page_with_data(
+    path: str, width: int, scheme: str, stack: RunningStack, visit: Callable[..., Viewer]
+) -> None:
+    """With data every page shows it, asks nobody else, is accessible (axe: WCAG 2.1 AA) and fits the window."""
+    viewer = visit("about:blank", width=width, scheme=scheme)
     foreign: list[str] = []
     viewer.page.on("request", lambda request: foreign.append(request.url))
+    viewer.page.goto(stack.console + path)
     viewer.says(PAGES[path])
     viewer.says(WITH_DATA[path])
     viewer.settled()
+    assert foreign
     assert [url for url in foreign if not url.startswith((stack.console, "data:", "blob:"))] == []
+    assert viewer.violations() == []
+    assert viewer.width_of_content() <= width
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -73,19 +86,6 @@ def test_a_page_with_the_store_away(path: str, storeless: str, visit: Callable[.
     viewer.says(PAGES[path] if path != "/logs" else "No answer")
     viewer.says(STORELESS[path])
     viewer.settled()
-
-
-@pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (380, "light"), (380, "dark")])
-def test_a_page_is_accessible(
-    path: str, width: int, scheme: str, stack: RunningStack, visit: Callable[..., Viewer]
-) -> None:
-    """axe finds nothing against WCAG 2.1 AA in light and dark, wide and narrow; nothing is wider than the window."""
-    viewer = visit(stack.console + path, width=width, scheme=scheme)
-    viewer.says(WITH_DATA[path])
-    viewer.settled()
-    assert viewer.violations() == []
-    assert viewer.width_of_content() <= width
 
 
 def test_a_path_that_is_not_there(stack: RunningStack, visit: Callable[..., Viewer]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from dash import html
 
-from compose.console import exporting, own_panels
+from compose.console import exporting, failed_requests, own_panels
 from compose.console.alerting import states
 from compose.console.definitions import needs_prometheus, written_out
 from compose.console.history import History, SampleHistory
@@ -26,7 +26,7 @@ from compose.console.pages.pipeline import indices_card
 from compose.console.samples import Floats
 from compose.console.settings import ConsoleSettings
 from compose.console.store import AwayError, Store
-from compose.console.timerange import parse_moment, rfc3339
+from compose.console.timerange import TimeRange, parse_moment, rfc3339
 from compose.provision.panels import Panel
 from compose.provision.visualisations import (
     ERROR_ANALYSIS,
@@ -207,6 +207,15 @@ def test_success_and_errors(both: Filled) -> None:
         assert [hit["_source"]["@timestamp"] for hit in hits] == latest, store.url
     first, second = (board(store, ERROR_ANALYSIS, both)["aggregations"]["request"]["buckets"] for store in both.stores)
     assert [bucket["key"] for bucket in first] == [bucket["key"] for bucket in second]
+    spread = TimeRange(start=both.start, end=both.end + 1)
+    for store in both.stores:
+        rows = failed_requests.newest(store, spread)
+        assert [row["request_id"] for row in rows] == [bucket["key"] for bucket in first], store.url
+        for column in ERROR_ANALYSIS.columns:
+            if column.operation == "last_value":
+                name = str(column.field).removesuffix(".keyword")
+                told = [bucket[column.key]["hits"]["hits"][0]["_source"][name] for bucket in first]
+                assert [row[name] for row in rows] == told, store.url
 
 
 def test_the_newest_line_and_the_indices(both: Filled) -> None:

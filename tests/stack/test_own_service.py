@@ -13,9 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from compose.console import failed_requests
 from compose.console.pages import dashboard
+from compose.console.settings import ConsoleSettings
+from compose.console.store import Store
 from compose.console.timerange import Zone, parse_range
-from compose.provision.visualisations import ERROR_ANALYSIS, LOG_LEVELS, REQUEST_DURATION, SUCCESS_RATE, search_body
+from compose.provision.visualisations import LOG_LEVELS, REQUEST_DURATION, SUCCESS_RATE, search_body
 from tests.elasticsearch.embedded import EmbeddedStore
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "own-service.md"
@@ -63,6 +66,8 @@ def test_the_page_s_program_is_seen_by_every_log_panel(store: str, tmp_path: Pat
     assert {bar["name"]: sum(bar["y"]) for bar in bars} == {"INFO": 45, "ERROR": 5}
     means = dashboard.duration_figure(asked(REQUEST_DURATION), spread, zone)["data"][0]["y"]
     assert any(mean is not None and mean > 0 for mean in means)
-    table = str(dashboard.errors_table(asked(ERROR_ANALYSIS), zone))
+    console = Store(ConsoleSettings(store_url=store))
+    table = str(dashboard.errors_table(failed_requests.newest(console, spread), zone))
+    console.close()
     assert table.count("out of stock") == 5
     assert asked(SUCCESS_RATE)["hits"]["total"]["value"] == 45  # type: ignore[index]  # as Elasticsearch answers

@@ -7,7 +7,7 @@ from typing import Any
 
 from dash import Dash, Input, Output, html
 
-from compose.console import figures, parts, units
+from compose.console import failed_requests, figures, parts, units
 from compose.console.address import parameters
 from compose.console.log_search import bar_width
 from compose.console.overview_data import Parts
@@ -15,7 +15,7 @@ from compose.console.pages.logs import line
 from compose.console.parts import Component
 from compose.console.shell import viewer_zone
 from compose.console.store import AwayError
-from compose.console.timerange import RangeError, TimeRange, Zone, parse_range, rfc3339
+from compose.console.timerange import RangeError, TimeRange, Zone, parse_moment, parse_range, rfc3339
 from compose.provision.visualisations import (
     DASHBOARD_TITLE,
     ERROR_ANALYSIS,
@@ -93,27 +93,18 @@ def duration_figure(answer: dict[str, Any], spread: TimeRange, zone: Zone) -> di
     return figure
 
 
-def errors_table(answer: dict[str, Any], zone: Zone) -> Component:
+def errors_table(lines: list[dict[str, Any]], zone: Zone) -> Component:
     """Return one row for each failed request, newest first."""
-    rows = []
-    for bucket in answer["aggregations"]["request"]["buckets"]:
-        newest = {
-            column.key: _last(bucket, column.key)
-            for column in ERROR_ANALYSIS.columns
-            if column.operation == "last_value"
-        }
-        at = bucket["time"]["value"] / 1000
-        rows.append(
-            [parts.moment(at, zone), newest["level"], newest["message"], newest["error"], html.Code(str(bucket["key"]))]
-        )
+    rows: list[list[Component]] = [
+        [
+            parts.moment(parse_moment(str(line[TIME_FIELD]), 0.0), zone),
+            *(str(line.get(name, "")) for name in ("level", "message", "error")),
+            html.Code(str(line["request_id"])),
+        ]
+        for line in lines
+    ]
     headings = ["@timestamp", "level", "message", "error", "request_id"]
     return parts.table(headings, rows, empty="No failed request in this time range.", label=ERROR_ANALYSIS.title)
-
-
-def _last(bucket: dict[str, Any], key: str) -> str:
-    field = next(str(column.field) for column in ERROR_ANALYSIS.columns if column.key == key).removesuffix(".keyword")
-    hits = bucket[key]["hits"]["hits"]
-    return str(hits[0]["_source"].get(field, "")) if hits else ""
 
 
 def callbacks(app: Dash, asked: Parts) -> None:
@@ -168,7 +159,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
     @app.callback(Output("dashboard-errors", "children"), Output(f"{ERROR_ANALYSIS.id}-notice", "children"), *inputs)
     def errors(search: str, _ticks: int, _clicks: int) -> tuple[Any, str]:
         try:
-            found, _, _ = answer(ERROR_ANALYSIS, search)
+            found = failed_requests.newest(asked.store, parse_range(parameters(search), time.time()))
         except (AwayError, RangeError) as error:
             return "", str(error)
         return errors_table(found, viewer_zone()), ""
