@@ -20,6 +20,13 @@ from tests.optional import lacking, need
 SERVER_VARIABLE = "ELASTICSEARCH_URL"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process where several share the work, and all files that need the one big server."""
+    with_server = {item.path for item in items if "elasticsearch_home" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("elasticsearch" if item.path in with_server else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def elasticsearch_home() -> Path:
     """The unpacked distribution with the lab plugin; the test is skipped where Java or Maven is absent."""

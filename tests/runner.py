@@ -9,22 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.verbs import FAST_ROOMS, Covered, NothingSkipped, StartsNoProcess, mutate
+from tests.verbs import FAST_ROOMS, LONG_ROOMS, Covered, NothingSkipped, StartsNoProcess, mutate
 
 ROOT = Path(__file__).resolve().parent.parent
+PROCESSES = 2 * (os.cpu_count() or 1)  # most tests wait for a server or a moment
 
 
 def read_verb(arguments: list[str]) -> tuple[str, list[str]]:
     """Return the verb of the command line (empty for the ordinary run), and what is handed to pytest."""
     parser = argparse.ArgumentParser(
         prog="python3 tests",
-        description="Run the tests, in random order: the seed is printed, `--randomly-seed=N` repeats it.",
+        description="Run the tests, in random order: the seed is printed, `--randomly-seed=N` repeats it. Without a"
+        f" verb several processes share the work, and {' and '.join(LONG_ROOMS)} are left to --all.",
         epilog="Anything else is handed to pytest: `python3 tests tests/shipper -x`.",
     )
     verbs = parser.add_mutually_exclusive_group()
     for verb, words in (
         ("fast", "only tests that start no process: under a minute"),
-        ("all", "every optional part is required: a skip is a failure"),
+        ("all", "all rooms, and every optional part is required: a skip is a failure"),
         ("coverage", "the fast tests with line and branch figures; fails below the floor"),
         ("bench", "run the benchmarks and print their figures"),
         ("soak", "run what takes long: many kills, many rounds"),
@@ -39,7 +41,9 @@ def pytest_arguments(verb: str, rest: list[str]) -> list[str]:
     """Return pytest's command line for a verb; the person's own arguments come last and win."""
     ordinary = ["-m", "not bench and not soak"]
     named = any(not word.startswith("-") for word in rest)
+    together = ["-n", str(PROCESSES), "--dist", "loadgroup", *(f"--ignore={room}" for room in LONG_ROOMS)]
     chosen = {
+        "": [*ordinary, *([] if named else together)],
         "bench": ["-m", "bench", "-s", "--timeout=0", "-p", "no:randomly"],
         "soak": ["-m", "soak", "--timeout=0"],
         "fast": [*ordinary, *([] if named else FAST_ROOMS)],
@@ -56,6 +60,8 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if verb == "mutate":
         return mutate(rest)
+    if not verb and not any(not word.startswith("-") for word in rest):
+        print(f"left out: {', '.join(LONG_ROOMS)}; python3 tests --all runs them, and requires what is optional here")
     plugins: list[object] = []
     if verb == "all":
         os.environ["ML_TESTS_REQUIRE_ALL"] = "1"

@@ -29,7 +29,10 @@ def test_a_verb_is_read_and_the_rest_goes_to_pytest(verb: str) -> None:
 
 def test_each_verb_chooses_its_tests() -> None:
     """Benchmarks and soak are run only when asked for; a named room wins over the fast ones."""
-    assert pytest_arguments("", ["-x"]) == ["-m", "not bench and not soak", "-x"]
+    everyday = pytest_arguments("", ["-x"])
+    assert everyday[:3] == ["-m", "not bench and not soak", "-n"]
+    assert {"--ignore=tests/docker", "--dist", "loadgroup", "-x"} <= set(everyday)
+    assert pytest_arguments("", ["tests/docker"]) == ["-m", "not bench and not soak", "tests/docker"]
     assert pytest_arguments("all", []) == ["-m", "not bench and not soak"]
     assert pytest_arguments("soak", [])[:2] == ["-m", "soak"]
     assert pytest_arguments("bench", [])[:2] == ["-m", "bench"]

@@ -22,6 +22,7 @@ FAST_ROOMS = [
     "tests/console",
     "tests/test_docs.py",
 ]
+LONG_ROOMS = ("tests/docker", "tests/browser")  # minutes each: a daemon with ten containers, a real browser
 _STARTS_PROCESSES = re.compile(
     r"\bsubprocess\b|\bmultiprocessing\b|\breal_(?:elasticsearch|client)\b|\bembedded_store\b"
     r"|from tests\.(?:stack\.running|provision\.servers|elasticsearch|contract)"
