@@ -63,6 +63,10 @@ def train(if_missing: bool, data: Path | None, openml: bool, rows: int, seed: in
     from app.model import bundle
 
     settings = _settings()
+    if settings.model and if_missing:
+        _say(f"APP_MODEL={settings.model}: the model is your own; there is nothing to train")
+        return
+    _only_bundles(settings)
     try:
         if if_missing and bundle.active(settings.model_dir) is not None:
             found = bundle.load_active(settings.model_dir).manifest
@@ -79,6 +83,15 @@ def train(if_missing: bool, data: Path | None, openml: bool, rows: int, seed: in
         raise click.ClickException(str(error)) from None
     _table(manifest.scores, "hold-out")
     _say(f"model {manifest.version} is active, after {time.monotonic() - started:.1f} s")
+
+
+def _only_bundles(settings: AppSettings) -> None:
+    """Refuse what concerns stored bundles where the model is the user's own."""
+    if settings.model:
+        raise click.ClickException(
+            f"APP_MODEL={settings.model} is served, and no bundle: to change it, change its module and restart the "
+            "service; without APP_MODEL this command works on the bundles in APP_MODEL_DIR"
+        )
 
 
 def _share_the_cores() -> None:
@@ -111,6 +124,11 @@ def evaluate(data: Path | None, splits: int | None, on_generated: bool, plot: Pa
     from app.model import bundle, generated
     from app.model.training import only_required, split_scores
 
+    if _settings().model:
+        if data or splits or on_generated or plot:
+            _only_bundles(_settings())
+        _evaluate_own(_settings().model)
+        return
     if plot and splits:
         raise click.ClickException("--plot draws the active model: leave --splits out")
     try:
@@ -141,6 +159,20 @@ def evaluate(data: Path | None, splits: int | None, on_generated: bool, plot: Pa
         except (PlotError, OSError) as error:
             raise click.ClickException(str(error)) from None
         _say(f"calibration plot: {plot}")
+
+
+def _evaluate_own(path: str) -> None:
+    """Show the scores on the rows that the user's own model brings."""
+    from app.model.served_own import ServedOwn
+    from app.own_model import OwnModelError, load
+
+    try:
+        about = ServedOwn(load(path)).about
+    except OwnModelError as error:
+        raise click.ClickException(str(error)) from None
+    if not about.scores:
+        raise click.ClickException(f"APP_MODEL={path}: it brings no `holdout`, so there is nothing to measure on")
+    _print(about.scores, f"{about.model_type} {about.version} on its hold-out")
 
 
 def _print(scores: dict[str, Scores], title: str) -> None:
@@ -174,7 +206,9 @@ def list_models() -> None:
     """Show the stored models; the active one has a star."""
     from app.model import bundle
 
-    folder = _settings().model_dir
+    settings = _settings()
+    _only_bundles(settings)
+    folder = settings.model_dir
     try:
         present = bundle.active(folder)
     except bundle.BundleError as error:
@@ -199,8 +233,10 @@ def activate(version: str) -> None:
     """Make VERSION the active model."""
     from app.model import bundle
 
+    settings = _settings()
+    _only_bundles(settings)
     try:
-        done = bundle.activate(_settings().model_dir, version, dt.datetime.now(dt.UTC))
+        done = bundle.activate(settings.model_dir, version, dt.datetime.now(dt.UTC))
     except (bundle.BundleError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{done.version} is active")
@@ -211,8 +247,10 @@ def rollback() -> None:
     """Make the model active that was so before."""
     from app.model import bundle
 
+    settings = _settings()
+    _only_bundles(settings)
     try:
-        done = bundle.rollback(_settings().model_dir, dt.datetime.now(dt.UTC))
+        done = bundle.rollback(settings.model_dir, dt.datetime.now(dt.UTC))
     except (bundle.BundleError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{done.version} is active")

@@ -22,6 +22,7 @@ from granian.constants import Interfaces
 
 from app.logs import EventLog, LogFile
 from app.model.bundle import BundleError, load_active
+from app.own_model import OwnModelError, check_apart
 from app.settings import AppSettings, read_api_key
 
 LOGGER = "app.service"
@@ -75,16 +76,21 @@ def run(settings: AppSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        ServeError: there is no model, or a folder or the port cannot be used.
+        ServeError: there is no model that can be used, or a folder or the port cannot be used.
         SettingsError: the API key cannot be read.
     """
     try:
-        version = load_active(settings.model_dir).manifest.version
+        version = "" if settings.model else load_active(settings.model_dir).manifest.version
     except BundleError as error:
         raise ServeError(str(error)) from None
     read_api_key(settings)
     check_port(settings)
     run_dir, lock = prepare(settings)
+    if settings.model:
+        try:
+            version = check_apart(settings.model, run_dir)
+        except OwnModelError as error:
+            raise ServeError(str(error)) from None
     user_key = secrets.token_bytes(32)
     # Before prometheus-client is imported: it looks once, at import. Workers inherit it by fork.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run_dir / "metrics")

@@ -32,6 +32,7 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
         queue: requests that may wait in one worker; more are answered 503.
         queue_seconds: how long one may wait before it is answered 503.
         log_dir, model_dir, state_dir: folders of log lines, model bundles, feedback and shared counters.
+        model: a model of the user's own, `package.module:function`; empty: the active bundle of model_dir.
         log: whether log lines are written at all.
         log_file_bytes: size at which the next log file is begun.
         max_body_bytes: largest request body.
@@ -54,6 +55,7 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_dir: Path = Path("logs")
     model_dir: Path = Path("models")
     state_dir: Path = Path("state")
+    model: Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)?$")] = ""
     log: bool = True
     log_file_bytes: Annotated[int, msgspec.Meta(ge=65536)] = 64 * 1024 * 1024
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 1024 * 1024
@@ -102,6 +104,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[AppSetti
         settings = msgspec.convert(values, AppSettings, strict=False)
     except msgspec.ValidationError as error:
         message, _, field = str(error).partition(" - at `$.")
+        if field.startswith("model`"):
+            message = "package.module:function is wanted, a name that Python can import"
         raise SettingsError(f"APP_{field.rstrip('`').upper()}: {message}") from None
     settings = msgspec.structs.replace(settings, **paths)
     open_to_all = settings.host not in ("127.0.0.1", "::1", "localhost")

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from app.logs import EventLog, LogFile
-from app.model.bundle import Bundle, BundleError, active, load
+from app.model.bundle import BundleError, active, load
 from app.model.evaluation import rates
+from app.model.served import Served, ServedBundle
 from app.monitoring import drift
 from app.monitoring.feedback import FeedbackStore
 from app.monitoring.metrics import Metrics, Reading
 from app.monitoring.shared import ActiveUsers, Window
+from app.own_model import OwnModelError
+from app.own_model import load as load_own
+from app.schema import BANK, Schema
 from app.settings import AppSettings
 
 ERROR_SECONDS = 300
@@ -31,10 +35,14 @@ LOGGER = "app.service"
 class Active:
     """The model that answers now, with the window of what it has seen; replaced as a whole."""
 
-    def __init__(self, bundle: Bundle, window: Window, load_seconds: float, activated_at: dt.datetime) -> None:
-        self.bundle, self.window, self.load_seconds, self.activated_at = bundle, window, load_seconds, activated_at
-        self.manifest, self.scorer = bundle.manifest, bundle.scorer
-        self.bins = self.manifest.reference.bins()
+    def __init__(self, served: Served, window: Window, load_seconds: float, activated_at: dt.datetime) -> None:
+        self.served, self.window, self.load_seconds, self.activated_at = served, window, load_seconds, activated_at
+        self.about, self.bins = served.about, bins(served)
+
+
+def bins(served: Served) -> int:
+    """Return how many reference bins a model has."""
+    return sum(len(feature.counts) for feature in served.features)
 
 
 class ServiceState:
@@ -72,10 +80,35 @@ class ServiceState:
         self.model: Active | None = None
         self.model_error: str | None = None
         self._loaded: tuple[int, int] | None = None
+        self._windows: dict[str, Window] = {}
         self._ended = threading.Event()
-        self.reload()
+        if settings.model:
+            self._load_own(settings.model)
+        else:
+            self.reload()
         self._watcher = threading.Thread(target=self._watch, name="model", daemon=True)
         self._watcher.start()
+
+    def schema(self) -> Schema:
+        """Return what a request may hold."""
+        if self.model is not None:
+            return self.model.served.schema
+        return Schema((), {}, ()) if self.settings.model else BANK
+
+    def _load_own(self, path: str) -> None:
+        """Load the user's own model, once: another one needs a restart."""
+        from app.model.served_own import ServedOwn
+
+        started = time.perf_counter()
+        try:
+            served = ServedOwn(load_own(path))
+        except OwnModelError as error:
+            self._failed(str(error))
+            return
+        # The first worker's file says when: all workers tell the same moment.
+        self._first("own-model")
+        since = dt.datetime.fromtimestamp((self.run_dir / "own-model").stat().st_mtime, dt.UTC)
+        self._activate(served, time.perf_counter() - started, since)
 
     def reload(self) -> None:
         """Load the active model if another became active; the old one answers until the new one is ready."""
@@ -91,30 +124,33 @@ class ServiceState:
                 return
             bundle = load(self.settings.model_dir, activation.version, activation.sha256)
         except (BundleError, OSError) as error:
-            text = str(error)
-            if text != self.model_error:
-                self.model_error = text
-                self.log.event(logging.ERROR, LOGGER, "a model could not be loaded", error=text)
+            self._failed(str(error))
             return
         self._loaded, self.model_error = seen, None
-        if self.model is None or self.model.manifest.version != activation.version:
-            bins = bundle.manifest.reference.bins()
-            window = Window(
+        if self.model is None or self.model.about.version != activation.version:
+            self._activate(ServedBundle(bundle), time.perf_counter() - started, activation.activated_at)
+
+    def _failed(self, text: str) -> None:
+        if text != self.model_error:
+            self.model_error = text
+            self.log.event(logging.ERROR, LOGGER, "a model could not be loaded", error=text)
+
+    def _activate(self, served: Served, load_seconds: float, activated_at: dt.datetime) -> None:
+        """Let a model answer from now on; a version that comes back goes on with its own window."""
+        about = served.about
+        if about.version not in self._windows:
+            self._windows[about.version] = Window(
                 self.run_dir,
-                f"drift-{activation.version}",
-                bins + len(drift.ESTIMATES),
+                f"drift-{about.version.replace('.', '_')}",
+                bins(served) + len(drift.ESTIMATES),
                 self.settings.drift_minutes,
                 DRIFT_SLOT_SECONDS,
                 self.clock,
             )
-            self.model = Active(bundle, window, time.perf_counter() - started, activation.activated_at)
-        if self._first(f"activation-{activation.activated_at:%Y%m%dT%H%M%S%f}"):
+        self.model = Active(served, self._windows[about.version], load_seconds, activated_at)
+        if self._first(f"activation-{activated_at:%Y%m%dT%H%M%S%f}"):
             self.log.event(
-                logging.INFO,
-                LOGGER,
-                "model activated",
-                model_type=bundle.manifest.model_type,
-                model_version=bundle.manifest.version,
+                logging.INFO, LOGGER, "model activated", model_type=about.model_type, model_version=about.version
             )
 
     def _first(self, name: str) -> bool:
@@ -127,7 +163,8 @@ class ServiceState:
 
     def _watch(self) -> None:
         while not self._ended.wait(RELOAD_SECONDS):
-            self.reload()
+            if not self.settings.model:
+                self.reload()
 
     def close(self) -> None:
         """Write what is waiting and close the files."""
@@ -141,7 +178,7 @@ class ServiceState:
         """Return the active model's live scores, number of labels and mean delay; None without a model."""
         if self.model is None:
             return None
-        cells = self.feedback.confusion(self.model.manifest.version, self.settings.live_days)
+        cells = self.feedback.confusion(self.model.about.version, self.settings.live_days)
         count = int(cells["tn"] + cells["fp"] + cells["fn"] + cells["tp"])
         values = rates(cells["tn"], cells["fp"], cells["fn"], cells["tp"])
         return dict(zip(SCORE_NAMES, values, strict=True)), count, cells["delay"]
@@ -154,8 +191,8 @@ class ServiceState:
         values, count, _ = live
         if count >= self.settings.live_minimum:
             return values, True, count
-        hold_out = self.model.manifest.scores["all"]
-        return {name: getattr(hold_out, name) for name in SCORE_NAMES}, False, count
+        hold_out = self.model.about.scores.get("all")
+        return {name: getattr(hold_out, name) for name in SCORE_NAMES if hold_out}, False, count
 
     def error_rate(self) -> float:
         """Return 5xx / all prediction requests of the last five minutes, over all processes; 0 when idle."""
@@ -167,7 +204,7 @@ class ServiceState:
         if self.model is None:
             return []
         counts = self.model.window.total()
-        return drift.measure(self.model.manifest.reference, counts, self.settings.drift_minimum)
+        return drift.measure(self.model.served.features, counts, self.settings.drift_minimum)
 
     def estimated(self) -> tuple[dict[str, float], int]:
         """Return the scores that calibrated probabilities promise, and of how many predictions; no labels are used."""
@@ -180,7 +217,7 @@ class ServiceState:
         """Compute all gauges."""
         values, is_live, count = self.scores()
         if self.model is not None:
-            manifest = self.model.manifest
+            about = self.model.about
             for name, value in values.items():
                 yield (
                     f"ml_model_{name}",
@@ -189,14 +226,15 @@ class ServiceState:
                     [((), value)],
                 )
             labels = ("model_type", "version", "trained_at")
-            info = (manifest.model_type, manifest.version, manifest.trained_at.isoformat())
+            trained_at = about.trained_at.isoformat() if about.trained_at else ""
+            info = (about.model_type, about.version, trained_at)
             yield "ml_model_info", "The active model.", labels, [(info, 1.0)]
             activated = self.model.activated_at.timestamp()
             text = "When the model became active, seconds since 1970; marks activations in a graph."
-            yield "ml_model_activated_timestamp_seconds", text, ("version",), [((manifest.version,), activated)]
+            yield "ml_model_activated_timestamp_seconds", text, ("version",), [((about.version,), activated)]
             held = [
                 ((metric, "holdout", fields), float(getattr(scores, metric)))
-                for fields, scores in manifest.scores.items()
+                for fields, scores in about.scores.items()
                 for metric in (*SCORE_NAMES, "roc_auc", "brier")
             ]
             text = "Scores on the hold-out, with all fields given and with the required ones."
@@ -270,17 +308,18 @@ class ServiceState:
         values, is_live, count = self.scores()
         model: dict[str, object] | None = None
         if self.model is not None:
-            manifest = self.model.manifest
+            about = self.model.about
             model = {
-                "type": manifest.model_type,
-                "version": manifest.version,
-                "trained_at": manifest.trained_at,
-                "data": manifest.data_source,
+                "type": about.model_type,
+                "version": about.version,
+                "trained_at": about.trained_at,
+                "data": about.data_source,
                 "scores": values,
                 "scores_live": is_live,
                 "labels": count,
                 "estimated": self.estimated()[0],
-                "holdout": manifest.scores,
+                "holdout": about.scores,
+                "drift": "on" if self.model.served.features else "off: the model has no reference rows",
                 "drifted": [each.feature for each in self.drifts() if each.drifted],
             }
         file = self.log.file

@@ -20,10 +20,10 @@ def blueprint(state: ServiceState) -> Blueprint:
     @routes.get("/ready")
     def ready() -> Response:
         if state.model is None:
-            raise ServiceProblem(503, "no model is loaded", retry_after=5)
+            raise ServiceProblem(503, "no model is loaded; /status says why", retry_after=5)
         file = state.log.file
         log = "off" if file is None else "failing" if file.last_error else "ok"
-        return json_response({"status": "ready", "model_version": state.model.manifest.version, "log": log})
+        return json_response({"status": "ready", "model_version": state.model.about.version, "log": log})
 
     @routes.get("/status")
     def status() -> Response:

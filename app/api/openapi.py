@@ -8,22 +8,23 @@ from flask import Blueprint, Response
 
 from app.api.request import json_response
 from app.problems import TITLES
-from app.schema import ALIASES, FIELDS
+from app.schema import Schema
 from app.settings import AppSettings
 from app.state import ServiceState
 
 
-def _instance() -> dict[str, Any]:
+def _instance(schema: Schema) -> dict[str, Any]:
     properties: dict[str, Any] = {}
-    for field in FIELDS:
+    for field in schema.fields:
         if field.categories:
-            kind: dict[str, Any] = {"type": "string", "enum": [*field.categories, *ALIASES.get(field.name, {})]}
+            kind: dict[str, Any] = {"type": "string", "enum": list(schema.codes[field.name])}
         else:
-            kind = {"type": "integer", "minimum": field.low, "maximum": field.high}
+            type_name = "integer" if field.whole else "number"
+            kind = {"type": type_name, "minimum": field.low, "maximum": field.high}
         if not field.required:
             kind = {"anyOf": [kind, {"type": "null"}]}
         properties[field.name] = {**kind, "description": field.description}
-    required = [field.name for field in FIELDS if field.required]
+    required = [field.name for field in schema.fields if field.required]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
@@ -85,8 +86,8 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def document(settings: AppSettings) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document."""
+def document(settings: AppSettings, schema: Schema) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of a service whose model takes the schema's fields."""
     model = {name: {"type": "string"} for name in ("request_id", "model_type", "model_version")}
     instance, label = {"$ref": "#/components/schemas/Instance"}, {"$ref": "#/components/schemas/Label"}
     batch = {"type": "array", "minItems": 1, "maxItems": settings.max_instances}
@@ -115,7 +116,7 @@ def document(settings: AppSettings) -> dict[str, Any]:
         "/predict": {
             "post": {
                 "operationId": "predict",
-                "summary": "Predict whether a customer subscribes.",
+                "summary": "Predict the class, 0 or 1, with a confidence.",
                 "requestBody": {
                     "required": True,
                     "content": _json({"anyOf": [instance, several("instances", instance)]}),
@@ -156,11 +157,11 @@ def document(settings: AppSettings) -> dict[str, Any]:
         }
     }
     components: dict[str, Any] = {
-        "schemas": {"Instance": _instance(), "Label": _label(settings.max_instances), "Problem": _problem()}
+        "schemas": {"Instance": _instance(schema), "Label": _label(settings.max_instances), "Problem": _problem()}
     }
     whole: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "ML pipeline: bank-marketing model service", "version": "1"},
+        "info": {"title": "ML pipeline: model service", "version": "1"},
         "paths": paths,
         "components": components,
     }
@@ -177,7 +178,7 @@ def document(settings: AppSettings) -> dict[str, Any]:
 def blueprint(state: ServiceState) -> Blueprint:
     """Return the endpoint."""
     routes = Blueprint("openapi", __name__)
-    made = document(state.settings)
+    made = document(state.settings, state.schema())
 
     @routes.get("/openapi.json")
     def openapi() -> Response:

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, Response, g
 
 from app.api.request import json_response, read_json
-from app.model.reference import output_bin
-from app.monitoring.drift import drop_missing, expected_cells
+from app.model.about import ModelFailureError
+from app.monitoring.drift import expected_cells
 from app.monitoring.feedback import SINGLE, Prediction
 from app.problems import ServiceProblem
-from app.schema import OPTIONAL, Problem, encode
+from app.schema import Problem, Schema
 from app.state import Active, ServiceState
 
 LOGGER = "app.api.predict"
 
 
-def parse(body: Any, limit: int) -> tuple[list[list[float]], bool]:
+def parse(body: Any, schema: Schema, limit: int) -> tuple[list[list[Any]], bool]:
     """Turn a decoded body into the model's rows.
+
+    Args:
+        body: as decoded.
+        schema: of the model.
+        limit: most instances.
 
     Returns:
         The rows, and whether it was a batch.
@@ -31,7 +37,7 @@ def parse(body: Any, limit: int) -> tuple[list[list[float]], bool]:
     if not isinstance(body, dict):
         raise ServiceProblem(422, "the body must be one JSON object")
     if "instances" not in body:
-        row, problems = encode(body)
+        row, problems = schema.encode(body)
         if problems:
             raise ServiceProblem(422, _count(problems), problems)
         return [row], False
@@ -41,12 +47,12 @@ def parse(body: Any, limit: int) -> tuple[list[list[float]], bool]:
     if not isinstance(instances, list) or not 1 <= len(instances) <= limit:
         wrong = Problem("instances", f"must be a list of 1 to {limit} objects", "instances")
         raise ServiceProblem(422, _count([wrong]), [wrong])
-    rows: list[list[float]] = []
+    rows: list[list[Any]] = []
     problems = []
     for number, instance in enumerate(instances):
         path = f"instances[{number}]"
         if isinstance(instance, dict):
-            row, wrong_fields = encode(instance, path + ".")
+            row, wrong_fields = schema.encode(instance, path + ".")
             rows.append(row)
             problems.extend(wrong_fields)
         else:
@@ -67,21 +73,22 @@ def blueprint(state: ServiceState) -> Blueprint:
     @routes.post("/predict")
     def predict() -> Response:
         model = state.model
-        started = time.perf_counter()
-        rows, is_batch = parse(read_json(), state.settings.max_instances)
         if model is None:
             raise ServiceProblem(503, "no model is loaded", retry_after=5)
-        intervals = [model.scorer.intervals(row) for row in rows]
+        started = time.perf_counter()
+        served = model.served
+        rows, is_batch = parse(read_json(), served.schema, state.settings.max_instances)
+        prepared = [served.prepare(row) for row in rows]
         state.metrics.processing.observe(time.perf_counter() - started)
-        probabilities = model.scorer.probabilities(intervals).tolist()
+        probabilities = served.probabilities(prepared)
         if any(not 0 <= probability <= 1 for probability in probabilities):  # NaN fails this too
-            raise ArithmeticError("the model gave something that is not a probability")
+            raise ModelFailureError("the model gave something that is no probability")
         answers = _served(state, model, probabilities, is_batch=is_batch)
-        _watch(model, rows, intervals, probabilities)
+        _watch(model, rows, prepared, probabilities)
         about = {
             "request_id": g.request_id,
-            "model_type": model.manifest.model_type,
-            "model_version": model.manifest.version,
+            "model_type": model.about.model_type,
+            "model_version": model.about.version,
         }
         if is_batch:
             return json_response({"predictions": answers, **about})
@@ -97,7 +104,7 @@ def _served(
     metrics = state.metrics
     now = state.clock()
     duration = round(time.perf_counter() - g.started, 6)
-    request_id, trace_id, manifest = g.request_id, g.trace_id, model.manifest
+    request_id, trace_id, about = g.request_id, g.trace_id, model.about
     answers: list[dict[str, int | float]] = []
     kept = []
     for number, probability in enumerate(probabilities):
@@ -106,7 +113,7 @@ def _served(
         metrics.by_class[predicted].inc()
         metrics.confidence.observe(confidence)
         instance = number if is_batch else SINGLE
-        kept.append(Prediction(request_id, instance, now, manifest.version, predicted))
+        kept.append(Prediction(request_id, instance, now, about.version, predicted))
         answer = {"prediction": predicted, "confidence": confidence, "probability": round(probability, 6)}
         answers.append({"instance": number, **answer} if is_batch else answer)
         state.log.event(
@@ -118,8 +125,8 @@ def _served(
             prediction=predicted,
             confidence=confidence,
             duration=duration,
-            model_type=manifest.model_type,
-            model_version=manifest.version,
+            model_type=about.model_type,
+            model_version=about.version,
             endpoint="/predict",
             method="POST",
             status=200,
@@ -130,16 +137,13 @@ def _served(
     return answers
 
 
-def _watch(model: Active, rows: list[list[float]], intervals: list[list[int]], probabilities: list[float]) -> None:
+def _watch(model: Active, rows: list[list[Any]], prepared: list[Sequence[Any]], probabilities: list[float]) -> None:
     """Count inputs and outputs for drift and the estimate."""
-    reference = model.manifest.reference
-    bin_of, total = reference.bin_of, model.bins
+    served, total = model.served, model.bins
     positions: list[int] = []
     amounts: list[float] = []
-    for row, places, probability in zip(rows, intervals, probabilities, strict=True):
-        bins = drop_missing([bin_of[place] for place in places], total)
-        given = any(row[column] == row[column] for column in OPTIONAL)
-        bins.append(output_bin(reference, probability, all_fields=given))
+    for row, places, probability in zip(rows, prepared, probabilities, strict=True):
+        bins = served.bins(row, places, probability)
         one, first, other, second = expected_cells(probability)
         positions += [*bins, total + one, total + other]
         amounts += [*([1.0] * len(bins)), first, second]

@@ -15,6 +15,7 @@ import msgspec
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from app.model.about import ModelFailureError
 from app.monitoring.metrics import ENDPOINTS
 from app.problems import ServiceProblem, problem_response
 from app.settings import AppSettings, read_api_key
@@ -151,7 +152,7 @@ def install(app: Flask, state: ServiceState) -> None:
         while place is not None and place.tb_next is not None:
             place = place.tb_next
         where = f" in {place.tb_frame.f_code.co_name}, line {place.tb_lineno}" if place else ""
-        g.problem.cause = f"{type(error).__name__}{where}"
+        g.problem.cause = str(error) if isinstance(error, ModelFailureError) else f"{type(error).__name__}{where}"
         return response
 
     @app.after_request
@@ -190,8 +191,8 @@ def _log_problem(state: ServiceState, status: int, method: str, duration: float)
         request_id=g.request_id,
         duration=round(duration, 6),
         error=text,
-        model_type=model.manifest.model_type if model else None,
-        model_version=model.manifest.version if model else None,
+        model_type=model.about.model_type if model else None,
+        model_version=model.about.version if model else None,
         endpoint=g.endpoint,
         method=method,
         status=status,

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from app.model.evaluation import Scores
+from app.model.about import About
 from app.model.reference import Reference
 from app.model.scoring import Scorer, Trees
 from app.schema import FIELDS, Field
@@ -28,8 +28,8 @@ class BundleError(ValueError):
     """A stored model cannot be used; the message names the file and the reason."""
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about a model; see `app.model.scoring.Trees` for the last fields.
+class Manifest(About, frozen=True, kw_only=True):
+    """What is known about a stored model; see `app.model.scoring.Trees` for the last fields.
 
     Attributes:
         version: date of training and the first digits of the arrays' SHA-256.
@@ -38,16 +38,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         arrays_sha256: of arrays.npz.
     """
 
-    version: str
-    model_type: str
     trained_at: dt.datetime
     description: str
     seed: int
-    data_source: str
     data_sha256: str
     data_rows: int
     fields: list[Field]
-    scores: dict[str, Scores]
     reference: Reference
     libraries: dict[str, str]
     thresholds: list[list[float]]

@@ -52,8 +52,6 @@ class Reference(msgspec.Struct, frozen=True):
 
 def build(scorer: Scorer, rows: Rows) -> Reference:
     """Make the bins from the training rows, given with all fields."""
-    from scipy.stats import chi2  # type: ignore[import-untyped]  # scipy ships no types
-
     fine = np.array([scorer.intervals(row) for row in rows.tolist()])
     ends = [*scorer.trees.first[1:], scorer.trees.masks.shape[0]]
     groups: list[list[int]] = []
@@ -62,7 +60,7 @@ def build(scorer: Scorer, rows: Rows) -> Reference:
     for column, field in enumerate(FIELDS):
         first, missing = scorer.trees.first[column], ends[column] - 1
         counts = np.bincount(fine[:, column] - first, minlength=missing - first + 1)[: missing - first]
-        merged = _merge_rare(counts) if field.categories else _merge_neighbours(counts)
+        merged = merge_rare(counts) if field.categories else merge_neighbours(counts)
         start = sum(map(len, groups))
         groups.append(np.bincount(merged, weights=counts).astype(int).tolist())
         names.append(NAMES[column])
@@ -77,12 +75,16 @@ def build(scorer: Scorer, rows: Rows) -> Reference:
         edges.append(cut.tolist())
         groups.append(np.bincount(np.searchsorted(cut, probabilities), minlength=len(cut) + 1).tolist())
     total = sum(map(len, groups))
-    alpha = FALSE_ALARMS / len(groups)
-    features = [
-        Feature(name, counts, float(chi2.isf(alpha, max(1, len(counts) - 1))))
-        for name, counts in zip([*names, *OUTPUTS], groups, strict=True)
-    ]
+    features = thresholded(list(zip([*names, *OUTPUTS], groups, strict=True)))
     return Reference(features, [total if number < 0 else number for number in bin_of], edges)
+
+
+def thresholded(counted: list[tuple[str, list[int]]]) -> list[Feature]:
+    """Return distributions, given by name and counts, with the quantiles that keep false alarms rare."""
+    from scipy.stats import chi2  # type: ignore[import-untyped]  # scipy ships no types
+
+    alpha = FALSE_ALARMS / len(counted)
+    return [Feature(name, counts, float(chi2.isf(alpha, max(1, len(counts) - 1)))) for name, counts in counted]
 
 
 def output_bin(reference: Reference, probability: float, *, all_fields: bool) -> int:
@@ -92,7 +94,7 @@ def output_bin(reference: Reference, probability: float, *, all_fields: bool) ->
     return before + bisect_left(reference.edges[output], probability)
 
 
-def _merge_rare(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def merge_rare(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Give each frequent category a bin of its own and the rare ones one together."""
     frequent = counts >= RARE * counts.sum()
     if not frequent.all() and counts[~frequent].sum() < RARE * counts.sum():
@@ -100,7 +102,7 @@ def _merge_rare(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.where(frequent, np.cumsum(frequent) - 1, frequent.sum()).astype(np.int64)
 
 
-def _merge_neighbours(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def merge_neighbours(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Join neighbouring intervals to at most BINS bins, each with at least a rare bin's share."""
     total = counts.sum()
     out = np.zeros(len(counts), dtype=np.int64)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.model.reference import Reference
+from app.model.reference import Feature
 from app.monitoring.shared import Numbers
 
 SMOOTHING = 0.5  # rows added to each bin, so that an empty one has a logarithm
@@ -41,16 +41,17 @@ def psi(reference: npt.NDArray[np.float64], window: npt.NDArray[np.float64]) -> 
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def measure(reference: Reference, counts: Numbers, minimum: int) -> list[Drift]:
+def measure(features: list[Feature], counts: Numbers, minimum: int) -> list[Drift]:
     """Compare a window with the reference.
 
     Args:
-        counts: per bin, shape (reference.bins(),) or longer; missing values are not counted.
+        features: reference distributions, their bins numbered through.
+        counts: per bin, as many as there are bins or more; missing values are not counted.
         minimum: samples below which nothing is said.
     """
     out = []
     start = 0
-    for feature in reference.features:
+    for feature in features:
         size = len(feature.counts)
         window = counts[start : start + size]
         start += size
@@ -73,11 +74,6 @@ def expected_cells(probability: float) -> tuple[int, float, int, float]:
     if probability >= 0.5:
         return 1, 1 - probability, 3, probability
     return 0, 1 - probability, 2, probability
-
-
-def drop_missing(bins: list[int], total: int) -> list[int]:
-    """Return the bins without those of missing values, which are numbered `total`."""
-    return [number for number in bins if number != total]
 
 
 def finite(number: float | None) -> float:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.request import Gate
+from app.model.served import ServedBundle
 from app.schema import NAMES
 from app.state import ServiceState
 from tests.app.conftest import GUIDE_REQUEST, NOW, Clock, lines, samples
@@ -140,9 +141,11 @@ def test_a_failing_model_is_a_500_with_an_error_line(service: Service, tmp_path:
     client = app.test_client()
     client.post("/predict", json=GUIDE_REQUEST)
     assert state.model is not None
-    good, state.model.scorer = state.model.scorer, Failing()  # type: ignore[assignment]  # a model that is broken
+    served = state.model.served
+    assert isinstance(served, ServedBundle)
+    good, served.scorer = served.scorer, Failing()  # type: ignore[assignment]  # a model that is broken
     answer = client.post("/predict", json=GUIDE_REQUEST)
-    state.model.scorer = good
+    served.scorer = good
     assert answer.status_code == 500
     assert "canary" not in answer.text
     assert "Traceback" not in answer.text
@@ -234,7 +237,9 @@ def test_too_many_waiting_are_told_to_come_back(make: Callable[..., Service]) ->
     """One runs, one waits, the third is 503 with Retry-After and counted."""
     app, state = make(threads=1, queue=1, queue_seconds=30)
     assert state.model is not None
-    scorer, entered, go_on = state.model.scorer, threading.Event(), threading.Event()
+    served = state.model.served
+    assert isinstance(served, ServedBundle)
+    scorer, entered, go_on = served.scorer, threading.Event(), threading.Event()
 
     class Slow(Failing):
         def probabilities(self, intervals: list[list[int]]) -> Any:
@@ -242,7 +247,7 @@ def test_too_many_waiting_are_told_to_come_back(make: Callable[..., Service]) ->
             go_on.wait(20)
             return scorer.probabilities(intervals)
 
-    state.model.scorer = Slow()  # type: ignore[assignment]  # a model that takes its time
+    served.scorer = Slow()  # type: ignore[assignment]  # a model that takes its time
     statuses: list[int] = []
 
     def ask() -> None:
@@ -261,6 +266,7 @@ def test_too_many_waiting_are_told_to_come_back(make: Callable[..., Service]) ->
     for thread in threads:
         thread.join(20)
     assert sorted([*statuses, answer.status_code]) == [200, 200, 503]
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert metrics(app.test_client())["ml_overload_total"] == 1
 
 

@@ -81,7 +81,7 @@ def windows(model: bundle.Bundle, data: Dataset, size: int) -> list[list[drift.D
         for row in range(start, start + size):
             np.add.at(counts, [reference.bin_of[place] for place in fine[row]], 1)
             counts[output_bin(reference, probabilities[row], all_fields=True)] += 1
-        out.append(drift.measure(reference, counts[:total], size))
+        out.append(drift.measure(reference.features, counts[:total], size))
     return out
 
 
@@ -129,7 +129,7 @@ def test_below_the_minimum_nothing_is_said(large: bundle.Bundle) -> None:
     """499 samples are no window."""
     counts = np.zeros(large.manifest.reference.bins())
     counts[0] = 499
-    found = drift.measure(large.manifest.reference, counts, 500)[0]
+    found = drift.measure(large.manifest.reference.features, counts, 500)[0]
     assert (found.samples, found.psi, found.drifted) == (499, None, False)
 
 
