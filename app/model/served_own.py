@@ -74,7 +74,7 @@ class ServedOwn:
         found: list[float] = self._probabilities(prepared).tolist()
         return found
 
-    def bins(self, row: list[Any], prepared: Sequence[Any], probability: float) -> list[int]:
+    def bins(self, row: list[Any], prepared: Sequence[Any], probability: float) -> list[int]:  # noqa: ARG002 - is the row
         """Return the bins of the values that are given, and of the probability; none where drift is off."""
         if not self._places:
             return []

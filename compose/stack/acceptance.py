@@ -14,6 +14,7 @@ from typing import Any
 
 from compose.provision.elasticsearch import PATTERN, REPOSITORY
 from compose.provision.visualisations import ERROR_BURST
+from compose.stack import schema_requests
 from compose.stack.remote import Server, Servers, wait_until
 from compose.stack.supervisor import StackError
 
@@ -103,22 +104,27 @@ def _app(app: Server) -> None:
 
 
 def _predict(app: Server, sent: dict[str, Any]) -> str:
-    chance = random.Random(20)  # noqa: S311 - made-up customers, no secrets
-    bodies = [EXAMPLE, EXAMPLE | {"job": "management"}]
-    bodies += [
-        EXAMPLE
-        | {"age": chance.randint(25, 64), "duration": chance.randint(100, 399), "campaign": chance.randint(1, 5)}
-        for _ in range(20)
-    ]
+    schema = app.json("GET", "/openapi.json")["components"]["schemas"]["Instance"]
     sent["ids"] = set()
-    for body in bodies:
+    for body in _bodies(schema, random.Random(20)):  # noqa: S311 - made-up customers, no secrets
         answer = app.json("POST", "/predict", json=body)
         _want(answer["prediction"] in (0, 1), f"prediction is {answer['prediction']!r}")
         _want(0 <= answer["confidence"] <= 1, f"confidence is {answer['confidence']!r}")
         sent["ids"].add(answer["request_id"])
-    refused = app.answer("POST", "/predict", json={"age": "old"}, allowed=(400, 422))
+    refused = app.answer("POST", "/predict", json={"no_such_field": "old"}, allowed=(400, 422))
     _want(not refused.is_success, "a faulty request was served")
     return f"{len(sent['ids'])} predictions, one refused"
+
+
+def _bodies(schema: dict[str, Any], chance: random.Random) -> list[dict[str, Any]]:
+    """Return the guide's requests, or as many of the schema of a model of the user's own."""
+    if set(schema["required"]) != set(EXAMPLE):
+        return [schema_requests.valid(schema, chance) for _ in range(22)]
+    return [EXAMPLE, EXAMPLE | {"job": "management"}] + [
+        EXAMPLE
+        | {"age": chance.randint(25, 64), "duration": chance.randint(100, 399), "campaign": chance.randint(1, 5)}
+        for _ in range(20)
+    ]
 
 
 def _shipper(shipper: Server, patience: float) -> None:

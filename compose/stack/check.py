@@ -286,6 +286,8 @@ def _patterns(servers: Servers) -> Finding:
 
 def _model(servers: Servers, objectives: Objectives) -> Finding:
     metrics = _metrics(servers)
+    if "ml_model_accuracy" not in metrics:
+        return Finding("left out", "model", "it brings no hold-out, and too few labels came: there are no scores")
     values = {name: metrics[f"ml_model_{name}"][0][1] for name in ("accuracy", "precision", "recall", "f1_score")}
     live = bool(metrics.get("ml_model_metrics_live", [({}, 0.0)])[0][1])
     source = "live labels" if live else "hold-out"
@@ -326,6 +328,8 @@ def _drift(servers: Servers) -> Finding:
     limits = {labels.get("feature"): value for labels, value in metrics.get("ml_feature_psi_threshold", [])}
     values = {labels.get("feature"): value for labels, value in metrics.get("ml_feature_psi", [])}
     over = sorted(str(name) for name, value in values.items() if value > limits.get(name, 0.2))
+    if "ml_feature_psi_samples" not in metrics:
+        return Finding("left out", "feature drift", "off: the model brings no reference rows")
     if not values:
         return Finding("left out", "feature drift", "too few predictions to judge")
     found = f"above its threshold: {', '.join(over)}" if over else f"{len(values)} inputs within their thresholds"

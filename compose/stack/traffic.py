@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from compose.stack import population
 from compose.stack.labels import LabelPlan, Labels
+from compose.stack.schema_requests import requests_for
 
 TIMEOUT_SECONDS = 10.0
 KEPT_LATENCIES = 5000
@@ -108,18 +108,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def run(plan: Plan, console: Console) -> Tally:
     """Send what the plan says until it is done or Ctrl-C; return what became of it."""
     chance = random.Random(plan.seed)  # noqa: S311 - made-up customers, not secrets
-    people = population.load()
     labels = Labels(plan.labels, random.Random(plan.seed))  # noqa: S311 - as above
     tally = Tally(labels)
-    started = time.monotonic()
     headers = {"X-API-Key": plan.key} if plan.key else {}
     pending: set[Future[None]] = set()
-    shown = started
     with (
         httpx.Client(base_url=plan.url, timeout=TIMEOUT_SECONDS, headers=headers) as client,
         ThreadPoolExecutor(SENDERS) as senders,
         Live(console=console, auto_refresh=False, transient=True) as live,
     ):
+        made = requests_for(client)
+        if made.note:
+            console.print(made.note)
+        shown = started = time.monotonic()
         try:
             for number in itertools.count() if plan.count is None else range(plan.count):
                 due = started + number / plan.rate
@@ -132,8 +133,8 @@ def run(plan: Plan, console: Console) -> Tally:
                 if len(pending) >= 4 * SENDERS:
                     pending = wait(pending, return_when="FIRST_COMPLETED").not_done
                 is_faulty = chance.random() < plan.errors
-                request = population.customer(people, chance)
-                body = population.faulty(request, chance) if is_faulty else msgspec.json.encode(request)
+                request = made.valid(chance)
+                body = made.faulty(request, chance) if is_faulty else msgspec.json.encode(request)
                 agrees = labels.fate()
                 pending.add(senders.submit(_send, client, body, is_faulty, None if is_faulty else agrees, tally))
                 pending = {future for future in pending if not future.done()}
