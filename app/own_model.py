@@ -71,11 +71,12 @@ def load(path: str) -> OwnModel:
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the module raises becomes a sentence
+        absent = isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name))
         raise OwnModelError(
-            f"APP_MODEL={path}: {module_name} cannot be imported ({type(error).__name__}: {error}); "
-            f"PYTHONPATH must name its folder, and is {os.environ.get('PYTHONPATH') or 'not set'}"
-        ) from error
+            f"APP_MODEL={path}: {module_name} cannot be imported ({type(error).__name__}: {error})"
+            + ("; PYTHONPATH must name the folder that holds it" if absent else "")
+        ) from (None if absent else error)
     make = getattr(module, name, None)
     if not callable(make):
         raise OwnModelError(f"APP_MODEL={path}: {module.__file__} has no function {name}")

@@ -53,8 +53,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 # -- commands
 
 PROGRAMS = (
-    "apt-get", "cd", "cp", "curl", "docker", "for", "git", "jq", "ml-app", "ml-shipper", "ml-stack", "mkdir", "openssl",
-    "pip", "pipx", "pre-commit", "promtool", "python", "python3", "uv",
+    "apt-get", "cd", "cp", "curl", "docker", "export", "for", "git", "jq", "ml-app", "ml-shipper", "ml-stack", "mkdir",
+    "openssl", "pip", "pipx", "pre-commit", "promtool", "python", "python3", "uv",
 )  # fmt: skip
 # What tests/stack/test_documented_commands.py runs as printed against a live stack.
 TRIED = (
@@ -79,6 +79,7 @@ ELSEWHERE = {
     r"python3 compose audit": f"{_DEPENDENCIES}::test_a_known_vulnerability_is_shown",
     r"python3 compose lock --upgrade": "tests/test_house.py::test_the_lock_holds_what_the_project_asks_for",
     r"python3 compose store|python3 orders\.py .*|mkdir -p logs": _OWN_SERVICE,
+    r"export APP_MODEL=.*": "tests/stack/test_own_model.py::test_the_whole_stack_runs_on_the_page_s_model",
     r"python3 compose secrets .*": "tests/stack/test_secrets.py::test_the_commands_say_what_to_do",
     r"curl --cacert .*": "tests/docker/test_secure.py::test_the_proxy_asks_for_a_login_and_speaks_only_tls",
     rf"{_SECURED} up -d": f"{_SECURE}::test_every_part_is_up",

@@ -27,7 +27,7 @@ class Served(Protocol):
     def prepare(self, row: list[Any]) -> Sequence[Any]:
         """Return a row of the schema in the form that is scored."""
 
-    def probabilities(self, prepared: list[Sequence[Any]]) -> list[float]:
+    def probabilities(self, prepared: Sequence[Sequence[Any]]) -> list[float]:
         """Return the probability of class 1 of each prepared row.
 
         Raises:
@@ -58,7 +58,7 @@ class ServedBundle:
         """Return the row of masks of each value."""
         return self.scorer.intervals(row)
 
-    def probabilities(self, prepared: list[Sequence[Any]]) -> list[float]:
+    def probabilities(self, prepared: Sequence[Sequence[Any]]) -> list[float]:
         """Return the calibrated probability of "subscribes" of each row."""
         found: list[float] = self.scorer.probabilities(prepared).tolist()
         return found

@@ -65,7 +65,7 @@ class ServedOwn:
         """Return the row as it is: encoding is the model's own."""
         return row
 
-    def probabilities(self, prepared: list[Sequence[Any]]) -> list[float]:
+    def probabilities(self, prepared: Sequence[Sequence[Any]]) -> list[float]:
         """Return the probability of class 1 of each row.
 
         Raises:

@@ -1,7 +1,7 @@
 """Numbers that the worker processes share: each writes a memory-mapped file of its own, any of them reads all.
 
-A file outlives its process, so that what a killed worker counted stays in the window. The folder is wiped when the
-service starts.
+A file outlives its process, so that what a killed worker counted stays in the window; when the window has passed it by,
+whoever reads next removes it. The folder is wiped when the service starts.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 Clock = Callable[[], float]
 Numbers = npt.NDArray[np.float64]
@@ -22,6 +24,21 @@ Numbers = npt.NDArray[np.float64]
 
 def _files(folder: Path, name: str) -> Iterator[Path]:
     yield from folder.glob(f"{name}.*.window")
+
+
+def _read(path: Path, kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return a file's numbers; none where another worker has just removed it."""
+    try:
+        return np.fromfile(path, kind)
+    except FileNotFoundError:
+        return np.empty(0, kind)
+
+
+def _remove_of_dead(path: Path) -> None:
+    """Remove a file that counts no more when its process, whose id stands in the name, is gone."""
+    pid = path.name.split(".")[-2]
+    if pid.isdigit() and not psutil.pid_exists(int(pid)):
+        path.unlink(missing_ok=True)
 
 
 class Window:
@@ -67,13 +84,15 @@ class Window:
         """Return the sums over the window and all processes, shape (width,)."""
         newest = int(self._clock() // self._slot_seconds)
         total = np.zeros(self._shape[1] - 1)
-        size = self._shape[0] * self._shape[1] * 8
         for path in _files(self._folder, self._name):
-            if path.stat().st_size != size:  # being made at this moment
+            numbers = _read(path, np.float64)
+            if numbers.size != self._shape[0] * self._shape[1]:  # being made at this moment, or removed
                 continue
-            ring = np.fromfile(path, np.float64).reshape(self._shape)
+            ring = numbers.reshape(self._shape)
             recent = (ring[:, 0] > newest - self._slots) & (ring[:, 0] <= newest)
             total += ring[recent, 1:].sum(axis=0)
+            if not recent.any():
+                _remove_of_dead(path)
         return total
 
 
@@ -121,6 +140,9 @@ class ActiveUsers:
         oldest = self._clock() - self._seconds
         users = [np.empty(0, np.uint64)]
         for path in _files(self._folder, "users"):
-            table = np.fromfile(path, self._kind)
-            users.append(table["user"][(table["user"] != 0) & (table["seen"] >= oldest)])
+            table = _read(path, self._kind)
+            recent = (table["user"] != 0) & (table["seen"] >= oldest)
+            users.append(table["user"][recent])
+            if not recent.any():
+                _remove_of_dead(path)
         return len(np.unique(np.concatenate(users)))

@@ -111,12 +111,14 @@ def about_card(service: ServiceState, now: float) -> Component:
     drifted = told.get("drifted") or []
     mood: Mood = "attention" if drifted else "good"
     words = f"{len(drifted)} inputs drift" if drifted else "no drift"
+    off = str(told.get("drift", "on"))
+    trained = told.get("trained_at")
     pairs: list[tuple[str, Component]] = [
         ("kind", told.get("type", "")),
         ("version", html.Code(str(told.get("version", "")))),
-        ("trained", ["", parts.since(parse_moment(told["trained_at"], now), now), " ago"]),
+        ("trained", ["", parts.since(parse_moment(trained, now), now), " ago"] if trained else "not told"),
         ("data", told.get("data", "")),
-        ("drift", parts.state(mood, words, ICON[mood])),
+        ("drift", parts.state(mood, words, ICON[mood]) if off == "on" else off),
     ]
     rows = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in pairs]
     return parts.card("The active model", html.Dl(rows, className="facts"))
@@ -177,11 +179,13 @@ def calibration_figure(bins: list[dict[str, float]], zone: Any) -> dict[str, Any
     return {"data": [even, points], "layout": layout}
 
 
-def drift_card(thresholds: list[tuple[str, float, float, float]], why: str) -> Component:
+def drift_card(thresholds: list[tuple[str, float, float, float]], why: str, state: str = "on") -> Component:
     """Return each input's drift against its own threshold.
 
     Args:
         thresholds: input, PSI, threshold, samples.
+        why: it is not known; empty: it is.
+        state: `on`, or `off` with the reason.
     """
     title = "Drift by input"
     if why:
@@ -192,7 +196,8 @@ def drift_card(thresholds: list[tuple[str, float, float, float]], why: str) -> C
         mood: Mood = "bad" if ratio > 2 else "attention" if ratio > 1 else "good"
         word = {"bad": "drifts", "attention": "begins", "good": "same"}[mood]
         rows.append([name, f"{psi:.3f}", f"{threshold:.3f}", f"{samples:,.0f}", parts.state(mood, word, ICON[mood])])
-    empty = "Not measured: fewer requests than the drift window needs have come."
+    few = "Not measured: fewer requests than the drift window needs have come."
+    empty = few if state == "on" else f"Drift is {state}."
     table = parts.table(["input", "PSI", "threshold", "values", "state"], rows, empty=empty, label=title)
     return parts.card(title, table)
 
@@ -238,4 +243,4 @@ def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
         about = html.Div([about_card(service, now), scores_card(told, cells, aims)], className="grid model-top")
         notice = "" if bins else "The model service tells no calibration."
         figure = calibration_figure(bins, viewer_zone()) if bins else parts.empty_figure()
-        return about, figure, notice, confusion_card(cells, why), drift_card(drifts, why)
+        return about, figure, notice, confusion_card(cells, why), drift_card(drifts, why, told.get("drift", "on"))

@@ -86,7 +86,8 @@ def field(name: str, described: dict[str, Any]) -> Component:
         among = f"{hint}: {', '.join(choices)}" if len(choices) <= FEW else hint
         return html.Label([title, control, known, html.Span(among, className="hint")])
     low, high = described.get("minimum", 0), described.get("maximum", 0)
-    control = dcc.Input(id=identity, type="number", value=chosen, min=low, max=high, step=1)
+    step = 1 if described.get("type") == "integer" else "any"
+    control = dcc.Input(id=identity, type="number", value=chosen, min=low, max=high, step=step)
     return html.Label([title, control, html.Span(f"{hint}, {low:,} to {high:,}", className="hint")])
 
 
