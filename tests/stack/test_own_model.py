@@ -62,12 +62,15 @@ def test_the_whole_stack_runs_on_the_page_s_model(tmp_path: Path) -> None:
         accepted = stack.command("check", "--acceptance")
         assert "0 failed" in accepted.stdout, accepted.stdout + accepted.stderr
         settings = ConsoleSettings(app_url=stack.app, store_url=stack.store, shipper_url=stack.shipper)
-        services = Services(settings, Store(settings))
+        store = Store(settings)
+        services = Services(settings, store)
         assert tryit.ordered(services.request_schema()) == ["radius", "texture", "smoothness", "concavity"]
         assert "radius" in str(tryit.layout(services))
         card = str(model.about_card(services.model(), time.time()))
         assert "tumour-1" in card
         assert "not told" in card
+        services._client.close()
+        store.close()
 
 
 SCHEMA = {
