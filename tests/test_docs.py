@@ -84,6 +84,9 @@ ELSEWHERE = {
     r"curl --cacert .*": "tests/docker/test_secure.py::test_the_proxy_asks_for_a_login_and_speaks_only_tls",
     rf"{_SECURED} up -d": f"{_SECURE}::test_every_part_is_up",
     rf"{_SECURED} (run .* accounts|kill .*|restart .*)": f"{_SECURE}::test_the_shippers_key_is_rotated_under_traffic",
+    r"docker compose .*my-model\.yaml up -d": (
+        "tests/docker/test_own_model.py::test_the_page_s_file_puts_the_model_into_the_container"
+    ),
     r"docker compose down": "tests/docker/test_stack.py::test_down_and_up_keeps_everything",
     r"docker compose run --rm operations check --acceptance": f"{_OPERATIONS}::{_ACCEPTED}",
     r"docker compose (run --rm operations restore newest|up -d --wait setup .*)": f"{_OPERATIONS}::{_PUT_BACK}",
