@@ -6,28 +6,18 @@ import gc
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from pythonjsonlogger.json import JsonFormatter
 
 from shipper.errors import ShipperError
+from shipper.own_log import log_to_stderr
 from shipper.settings import ShipperSettings, read_settings
 
+if TYPE_CHECKING:
+    from shipper.service import Service
+
 gc.disable()  # what is imported stays: looking through it again and again costs a tenth of the start
-
-
-def _log() -> None:
-    """Write the shipper's own messages as JSON lines to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter(
-            "%(asctime)s %(levelname)s %(name)s %(message)s",
-            rename_fields={"asctime": "@timestamp", "levelname": "level", "name": "logger"},
-        )
-    )
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.captureWarnings(True)
-    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
 
 
 def _settings(config: Path | None = None) -> ShipperSettings:
@@ -43,6 +33,17 @@ def _settings(config: Path | None = None) -> ShipperSettings:
 def _need_paths(settings: ShipperSettings) -> None:
     if not settings.globs:
         raise click.ClickException("SHIPPER_PATHS: name the log files, such as /var/log/app/*.jsonl")
+
+
+def _service(settings: ShipperSettings, resend: bool) -> Service:
+    """Return the shipper: of one process, or of several, whose code is only loaded where it is used."""
+    if settings.workers > 1:
+        from shipper.sharing import Sharing
+
+        return Sharing(settings, resend)
+    from shipper.service import Service
+
+    return Service(settings, resend)
 
 
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML); SHIPPER_CONFIG.")
@@ -62,9 +63,8 @@ def run(config: Path | None, resend: bool) -> None:
 
     signals = Signals()  # before the imports that take a moment
     from shipper.monitoring import Endpoints
-    from shipper.service import Service
 
-    _log()
+    log_to_stderr()
     settings = _settings(config)
     _need_paths(settings)
 
@@ -75,7 +75,7 @@ def run(config: Path | None, resend: bool) -> None:
             service.refuse(error)
 
     try:
-        service = Service(settings, resend)
+        service = _service(settings, resend)
         signals.serve(service.stop, reread)
         endpoints = Endpoints(service, settings.host, settings.port)
         try:
@@ -96,13 +96,12 @@ def drain(config: Path | None, timeout: float, resend: bool) -> None:
 
     signals = Signals()  # before the imports that take a moment
     from shipper.progress import shipping
-    from shipper.service import Service
 
-    _log()
+    log_to_stderr()
     settings = _settings(config)
     _need_paths(settings)
     try:
-        service = Service(settings, resend)
+        service = _service(settings, resend)
         signals.serve(service.stop, lambda: None)
         with shipping(service):
             finished = service.run(drain=True, timeout=timeout)

@@ -61,6 +61,10 @@ class Source:
         """Whether the file still has a name."""
         return os.fstat(self._handle).st_nlink > 0
 
+    def fileno(self) -> int:
+        """Return the handle."""
+        return self._handle
+
     def inode(self) -> tuple[int, int]:
         """Device and inode."""
         seen = os.fstat(self._handle)

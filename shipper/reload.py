@@ -11,8 +11,8 @@ from shipper.redaction import Redaction
 from shipper.server import Server
 from shipper.settings import ShipperSettings
 
-# What is held on to for the life of the process: a lock, a port, the ids' seed.
-FIXED = ("state_dir", "host", "port", "volume_id")
+# What is held on to for the life of the process: a lock, a port, the ids' seed, the other processes.
+FIXED = ("state_dir", "host", "port", "volume_id", "workers")
 
 
 def changes(old: ShipperSettings, new: ShipperSettings) -> dict[str, tuple[Any, Any]]:

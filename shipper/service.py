@@ -45,7 +45,13 @@ class Service:
     Raises:
         SettingsError: a secret cannot be read.
         StateError: the state folder cannot be used.
+
+    Attributes:
+        workers, restarts: processes that read and send, and how often one ended and was started again.
     """
+
+    workers: int = 1
+    restarts: int = 0
 
     def __init__(self, settings: ShipperSettings, resend: bool = False) -> None:
         self.settings = settings
@@ -185,14 +191,18 @@ class Service:
         finally:
             if self._watch is not None:
                 self._watch.stop()
-            self.give_up.set()
-            self.dispatch.resize(0)
+            self._halt()
             self._save()
             for server in (self.server, *self._retired):
                 server.close()
             self.tails.close()
             self.checkpoint.close()
         return finished
+
+    def _halt(self) -> None:
+        """Let no request be made any more."""
+        self.give_up.set()
+        self.dispatch.resize(0)
 
     def _wait_for_volumes(self) -> None:
         """Give the app a moment to leave its `.volume-id`, so that the host name need not stand in."""

@@ -60,6 +60,7 @@ class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
         redact: mask e-mail, IBAN, payment card and phone numbers in `message` and `error`.
         redact_drop, redact_mask, redact_hash: names of top-level fields, separated by `,`.
         sample: keep one of so many INFO lines, by request_id; 1 keeps all.
+        workers: processes that read and send; 1 does all in one.
     """
 
     paths: str = ""
@@ -98,6 +99,7 @@ class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
     redact_mask: str = ""
     redact_hash: str = ""
     sample: Annotated[int, msgspec.Meta(ge=1)] = 1
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 
     @property
     def globs(self) -> list[str]:

@@ -171,31 +171,39 @@ class Tails:
         Raises:
             OSError: it cannot be read now.
         """
+        whole = self.has_more(tail, moment)
+        return NOTHING if whole is None else tail.handle.read(length, whole)
+
+    def has_more(self, tail: Tail, moment: float) -> bool | None:
+        """Look at a tail's file: None where nothing can be read of it, else whether it will not grow any more.
+
+        Raises:
+            OSError: it cannot be read now.
+        """
         reader = tail.reader
         if reader is None:
             reader = self._reopen(tail)
             if reader is None:
-                return NOTHING
+                return None
         if tail.orphaned:
-            return NOTHING
+            return None
         size = reader.source.size()
         if size < tail.read or not reader.unchanged():
             self._truncated(tail, size)
-            return NOTHING
+            return None
         if size != tail.size:
             if size > tail.size:
                 tail.grew_at = moment
             tail.size = tail.record.size = size
             self.changed.add(tail.record.generation)
         if size == tail.read:
-            return NOTHING
+            return None
         if tail.record.signature_length < SIGNATURE_BYTES:
             sign(tail.record, reader.source.head())
         unlinked = tail.gone_at and not reader.source.linked()
-        whole = (
+        return (
             self.ended or tail.finished or bool(unlinked and moment - max(tail.grew_at, tail.gone_at) >= QUIET_SECONDS)
         )
-        return reader.read(length, whole)
 
     def took(self, tail: Tail, segment: Segment, lines: list[bytes], ended: bool) -> None:
         """Note that lines went into a batch."""

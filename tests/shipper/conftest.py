@@ -12,7 +12,9 @@ import pytest
 
 from shipper.service import Service
 from shipper.settings import ShipperSettings
+from shipper.sharing import Sharing
 from tests.shipper.cluster import Cluster
+from tests.shipper.threads import thread
 
 VOLUME = "4d1c7f30-5b1f-4a57-9d0e-6f6f0f0a9c11"
 
@@ -48,9 +50,15 @@ class Shipping:
         """Change settings."""
         self.settings = msgspec.structs.replace(self.settings, **values)
 
+    def service(self, resend: bool = False) -> Service:
+        """Return a shipper that has not begun; several workers are threads here, for a process takes long to start."""
+        if self.settings.workers > 1:
+            return Sharing(self.settings, resend, thread)
+        return Service(self.settings, resend)
+
     def ship(self, timeout: float = 20.0, resend: bool = False) -> Service:
         """Ship what is there, as a new process would; it must all be acknowledged."""
-        self.last = Service(self.settings, resend)
+        self.last = self.service(resend)
         assert self.last.run(drain=True, timeout=timeout), self.last.tally.last_error
         return self.last
 

@@ -77,7 +77,7 @@ def test_the_servers_certificate_is_checked_by_our_authority(
     (shipping.logs / "a.log").write_bytes(shipping.lines(0, 10))
     for wrong in (certificates / "stranger.pem", None):
         shipping.set(url=secure.url, ca_file=wrong)
-        service = Service(shipping.settings)
+        service = shipping.service()
         assert not service.run(drain=True, timeout=1)
         assert "certificate verify failed" in str(service.tally.last_error).lower()
     assert not secure.documents

@@ -84,7 +84,7 @@ def test_an_error_without_a_name_of_ours_is_the_documents_fault_once_others_pass
 
 def started(shipping: Shipping) -> tuple[Service, threading.Thread]:
     """Run a service in a thread."""
-    service = Service(shipping.settings)
+    service = shipping.service()
     thread = threading.Thread(target=service.run)
     thread.start()
     return service, thread
@@ -184,7 +184,7 @@ def test_another_cluster_is_an_alarm(shipping: Shipping) -> None:
     shipping.cluster.documents.clear()
     shipping.cluster.uuid = "second-cluster"
     (shipping.logs / "b.log").write_bytes(shipping.lines(10, 10))
-    service = Service(shipping.settings)
+    service = shipping.service()
     assert not service.run(drain=True, timeout=1)
     assert "another cluster" in str(service.tally.last_error)
     assert not shipping.cluster.documents

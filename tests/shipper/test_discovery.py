@@ -11,7 +11,6 @@ import pytest
 
 from shipper.errors import StateError
 from shipper.reader import Source
-from shipper.service import Service
 from tests.optional import lacking
 from tests.shipper.conftest import Shipping, line
 from tests.shipper.test_delivery import started, until
@@ -150,7 +149,7 @@ def test_writers_of_the_old_and_the_new_file_at_once(shipping: Shipping) -> None
 
 def test_more_files_than_handles(shipping: Shipping) -> None:
     """With few handles files are closed and opened again as they grow: each line once."""
-    service = Service(shipping.settings)
+    service = shipping.service()
     service.tails._open_files = 5
     thread = threading.Thread(target=service.run)
     thread.start()
@@ -199,7 +198,7 @@ def test_the_state_folder_must_be_usable(shipping: Shipping, tmp_path: Path) -> 
     taken.write_text("in the way")
     shipping.set(state_dir=taken / "state")
     with pytest.raises(StateError, match="SHIPPER_STATE_DIR"):
-        Service(shipping.settings)
+        shipping.service()
 
 
 def test_polling_alone_is_enough(shipping: Shipping, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +241,7 @@ def test_a_notification_that_is_missed_is_made_up_for(shipping: Shipping, monkey
 
 def test_an_idle_shipper_looks_less_often_where_a_look_costs_more(shipping: Shipping) -> None:
     """A look that took long is followed by a rest, so that looking stays below one hundredth of a core."""
-    service = Service(shipping.settings)
+    service = shipping.service()
     looks: list[float] = []
     service._scan = lambda: looks.append(1.0)  # type: ignore[method-assign]
     service._scanned, service._scan_cost = time.monotonic() - 5, 0.1

@@ -15,7 +15,6 @@ import pytest
 
 from shipper.errors import SettingsError
 from shipper.leaving import Leaving
-from shipper.service import Service
 from shipper.settings import read_settings
 from tests.optional import lacking, need
 from tests.shipper import cluster as faults
@@ -240,7 +239,7 @@ def test_it_ends_when_nothing_grew_for_long_enough(shipping: Shipping) -> None:
     """For batch jobs: after a while without growth, with everything acknowledged."""
     shipping.set(idle_exit_seconds=0.5, poll_seconds=0.1)
     (shipping.logs / "a.log").write_bytes(shipping.lines(0, 20))
-    service = Service(shipping.settings)
+    service = shipping.service()
     thread = threading.Thread(target=service.run)
     began = time.monotonic()
     thread.start()

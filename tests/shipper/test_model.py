@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from shipper import tails
 from shipper.batch import Batch
 from shipper.service import Service
+from shipper.sharing import Sharing
 from tests.shipper import cluster as faults
 from tests.shipper.cluster import Cluster
 from tests.shipper.conftest import Shipping, line
@@ -22,10 +23,13 @@ from tests.shipper.conftest import Shipping, line
 class Rotations(RuleBasedStateMachine):
     """A log that is written and rotated while shippers come and go; every line is different."""
 
+    workers = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.shipping = Shipping(Path(self.folder.name), Cluster())
+        self.shipping.set(workers=self.workers)
         self.log = self.shipping.logs / "a.log"
         self.written = 0
         self.at_risk: set[int] = set()  # were in a file that was cut or deleted before a shipper surely read them
@@ -51,8 +55,7 @@ class Rotations(RuleBasedStateMachine):
         """Let a running shipper go as a kill does: nothing more is written down."""
         service, self.service = self.service, None
         if service is not None:
-            service.give_up.set()
-            service.dispatch.resize(0)
+            service._halt()
             service.tails.close()
             service.checkpoint.close()
             service.server.close()
@@ -63,7 +66,7 @@ class Rotations(RuleBasedStateMachine):
     @rule()
     def start(self) -> None:
         """Start a shipper that goes on turn by turn, beside all that happens."""
-        self.service = Service(self.shipping.settings)
+        self.service = self.shipping.service()
         self.service.dispatch.resize(2)
         self.service.dispatch.submit(Batch())
 
@@ -185,7 +188,7 @@ class Rotations(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """Run a shipper that is gone before its checkpoint says what it sent, beyond that it knew the file."""
-        service = Service(self.shipping.settings)
+        service = self.shipping.service()
 
         def note_new() -> None:
             if service.tails.fresh:
@@ -217,15 +220,43 @@ class Rotations(RuleBasedStateMachine):
         assert set(found) <= {f"line {number}" for number in range(self.written)}
 
 
+class Shared(Rotations):
+    """The same with two workers, of which one may be killed at any moment, and with three or one at each start."""
+
+    workers = 2
+
+    @precondition(lambda self: isinstance(self.service, Sharing) and bool(self.service.crew.hands))
+    @rule(place=st.integers(0, 1))
+    def kill_worker(self, place: int) -> None:
+        """Kill a worker with whatever it has."""
+        assert isinstance(self.service, Sharing)
+        hands = self.service.crew.hands
+        hands[place % len(hands)].process.kill()
+
+    @precondition(lambda self: self.service is None)
+    @rule(workers=st.integers(1, 3))
+    def resize(self, workers: int) -> None:
+        """Have so many workers from the next start on."""
+        self.shipping.set(workers=workers)
+
+
 class LongRotations(Rotations):
     """The same, for long."""
 
 
-Rotations.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-)
-LongRotations.TestCase.settings = settings(
-    max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+class LongShared(Shared):
+    """The same, for long."""
+
+
+for machine in (Rotations, Shared):
+    machine.TestCase.settings = settings(
+        max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+for machine in (LongRotations, LongShared):
+    machine.TestCase.settings = settings(
+        max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )
 TestRotations = Rotations.TestCase
+TestShared = Shared.TestCase
 TestLongRotations = pytest.mark.soak(LongRotations.TestCase)
+TestLongShared = pytest.mark.soak(LongShared.TestCase)

@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from shipper import monitoring
 from shipper.monitoring import Endpoints, reasons
 from shipper.reader import NOTHING, Chunk
-from shipper.service import Service
 from tests.shipper import cluster as faults
 from tests.shipper.conftest import Shipping
 from tests.shipper.test_delivery import refuse, until
@@ -25,7 +24,7 @@ class Watched:
     """A shipper that runs, and its endpoints."""
 
     def __init__(self, shipping: Shipping) -> None:
-        self.service = Service(shipping.settings)
+        self.service = shipping.service()
         self.endpoints = Endpoints(self.service, "127.0.0.1", 0)
         self._thread = threading.Thread(target=self.service.run)
         self._thread.start()

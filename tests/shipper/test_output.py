@@ -7,7 +7,6 @@ import threading
 import pytest
 
 from shipper.deadletter import read
-from shipper.service import Service
 from tests.shipper import cluster as faults
 from tests.shipper.conftest import Shipping
 from tests.shipper.test_delivery import started, until
@@ -57,7 +56,7 @@ def test_files_that_close_while_the_output_is_blocked(shipping: Shipping) -> Non
     """Filebeat's case: everything is answered by 429, files are more than handles, they grow: all 5,008 arrive."""
     shipping.cluster.item_odds = {429: 1.0}
     shipping.set(poll_seconds=0.05, batch_lines=100)
-    service = Service(shipping.settings)
+    service = shipping.service()
     service.tails._open_files = 3
     thread = threading.Thread(target=service.run)
     thread.start()

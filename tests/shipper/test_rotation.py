@@ -15,7 +15,6 @@ import pytest
 from shipper import tails
 from shipper.batch import Batch
 from shipper.discovery import find
-from shipper.reader import NOTHING, Chunk
 from shipper.service import Service
 from shipper.tail import Tail
 from tests.shipper.conftest import Shipping, line
@@ -180,7 +179,7 @@ def test_copytruncate_with_a_copy_in_sight_loses_nothing(shipping: Shipping, run
     log = shipping.logs / "a.log"
     log.write_bytes(shipping.lines(0, 30))
     arrived(shipping, 30)
-    running.tails.refill = stalled = Stalled(running)  # type: ignore[method-assign]  # holds reading up
+    running.tails.has_more = stalled = Stalled(running)  # type: ignore[method-assign]  # holds reading up
     append(log, shipping.lines(30, 10))
     time.sleep(0.2)
     shutil.copyfile(log, shipping.logs / "a.log.1")
@@ -193,14 +192,14 @@ def test_copytruncate_with_a_copy_in_sight_loses_nothing(shipping: Shipping, run
 
 
 class Stalled:
-    """Stands before `refill` and reads nothing until it may."""
+    """Stands before `has_more` and lets nothing be read until it may."""
 
     def __init__(self, service: Service) -> None:
         self.go = threading.Event()
-        self._refill = service.tails.refill
+        self._look = service.tails.has_more
 
-    def __call__(self, tail: Tail, length: int, moment: float) -> Chunk:
-        return self._refill(tail, length, moment) if self.go.is_set() else NOTHING
+    def __call__(self, tail: Tail, moment: float) -> bool | None:
+        return self._look(tail, moment) if self.go.is_set() else None
 
 
 def test_what_truncation_takes_is_counted(shipping: Shipping, running: Service) -> None:
@@ -364,7 +363,7 @@ def test_a_copy_of_a_file_that_grew_again_to_its_old_size_inherits(shipping: Shi
     """Copied, truncated and filled to the very same size between two looks: the copy is not taken for another file."""
     log, copy = shipping.logs / "a.log", shipping.logs / "a.log.1"
     log.write_bytes(shipping.lines(0, 10))
-    service = Service(shipping.settings)
+    service = shipping.service()
     looking = service.tails
     globs = shipping.settings.globs
     [tail] = looking.look(find(globs, ""), 1.0, 1.0)

@@ -214,7 +214,7 @@ def test_a_kill_before_the_first_checkpoint_and_a_packed_copy(shipping: Shipping
     """Killed after lines were taken and before an offset was written; then packed: the copy is known all the same."""
     log = shipping.logs / "a.log"
     log.write_bytes(shipping.lines(0, 20))
-    service = Service(shipping.settings)
+    service = shipping.service()
     service._note_new = lambda: Service._save(service)  # type: ignore[method-assign]
     service._save = lambda: None  # type: ignore[method-assign]
     assert service.run(drain=True, timeout=60)

@@ -1,0 +1,27 @@
+"""The shipper's own messages: JSON lines on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from pythonjsonlogger.json import JsonFormatter
+
+
+def log_to_stderr(**fields: int) -> None:
+    """Write the messages of this process as JSON lines.
+
+    Args:
+        fields: in each line, such as the number of a worker.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter(
+            "%(asctime)s %(levelname)s %(name)s %(message)s",
+            rename_fields={"asctime": "@timestamp", "levelname": "level", "name": "logger"},
+            static_fields=fields or None,
+        )
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
