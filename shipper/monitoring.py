@@ -214,6 +214,8 @@ class Instruments(Collector):
                       service.checkpoint.rebuilt)  # fmt: skip
         yield labelled("ml_shipper_reloads", "Settings read again after SIGHUP, by result.", "result",
                        dict(service.reloads))  # fmt: skip
+        yield gauge("ml_shipper_workers", "Processes that read and send.", service.workers)
+        yield counter("ml_shipper_worker_restarts", "Workers that ended and were started again.", service.restarts)
         yield counter("ml_shipper_lost_bytes", "Bytes that went before they could be read.", moved["lost_bytes"])
         yield gauge("ml_shipper_last_acknowledgement_timestamp_seconds", "When a record was last acknowledged.",
                     service.tally.last_acknowledged or service.started_at)  # fmt: skip
