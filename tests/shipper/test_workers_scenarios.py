@@ -13,6 +13,9 @@ import pytest
 from tests.shipper import test_delivery, test_rotation
 from tests.shipper.cluster import Cluster
 from tests.shipper.conftest import Shipping
+from tests.shipper.test_rotation import _impatient, running
+
+__all__ = ["_impatient", "running", "shipping"]
 
 for room in (test_rotation, test_delivery):
     globals().update({name: test for name, test in vars(room).items() if name.startswith("test_") and callable(test)})
