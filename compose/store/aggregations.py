@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from compose.store.buckets import KINDS, Buckets
+from compose.store.conditions import Condition, Fields
 from compose.store.dates import format_date
 from compose.store.errors import UnsupportedError, illegal_argument, parsing
-from compose.store.grouped import Grouped
-from compose.store.sql import Condition, Fields
+from compose.store.grouped import FUNCTIONS, NEEDED, Grouped, shown
 from compose.store.values import known, rows_of, value_of
 
 _METRICS = {"avg", "min", "max", "sum", "stats", "value_count", "cardinality", "percentiles"}
@@ -143,14 +143,12 @@ def metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fie
         return {
             "values": [{"key": percent, "value": answer} for percent, answer in zip(percents, answers, strict=True)]
         }
-    count, low, high, mean, total = ask(f"count({value}), min({value}), max({value}), avg({value}), sum({value})")
-    total = total or 0.0
-    if kind == "stats":
-        result = {"count": count, "min": low, "max": high, "avg": mean, "sum": total}
-        if date and count:
-            result |= {f"{key}_as_string": format_date(int(result[key])) for key in ("min", "max", "avg", "sum")}
-        return result
-    result = {"value": {"avg": mean, "min": low, "max": high, "sum": total}[kind]}
-    if date and count:
-        result["value_as_string"] = format_date(int(result["value"]))
+    # A date is shown as text, unless there is none: of a sum that is known by the count.
+    needed = dict.fromkeys(("count", *NEEDED[kind]) if date else NEEDED[kind])
+    answers = ask(", ".join(FUNCTIONS[name].format(column) for name in needed))
+    measured = dict(zip(needed, answers, strict=True))
+    result = shown(kind, measured)
+    if date and measured["count"]:
+        for name in ("min", "max", "avg", "sum") if kind == "stats" else ("value",):
+            result["value_as_string" if name == "value" else f"{name}_as_string"] = format_date(int(result[name]))
     return result

@@ -7,13 +7,16 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import duckdb
+
+from compose.store.conditions import FALSE, Condition, Fields, all_of, any_of, each, negated
 from compose.store.dates import format_date
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 from compose.store.grouped import Group, Grouped, Key, TooManyGroupsError
 from compose.store.intervals import MAX_BUCKETS, Steps, too_many
 from compose.store.mapping import Field
 from compose.store.query import parse
-from compose.store.sql import FALSE, Condition, Fields, all_of, any_of, compile_query, each, negated
+from compose.store.sql import compile_query
 from compose.store.values import array_of, known, rows_of, value_of
 
 MAX_ORDERED = 10_000  # terms that are ordered by a metric: each is computed
@@ -303,14 +306,15 @@ class Buckets:
         if interval is None or not self._grouped.can(self._below):
             return None
         width, shift = interval
-        away = f"({column} + {shift})"
-        key = f"({column} - (({away} % {width} + {width}) % {width}))"
+        # A whole division rounds towards zero, so it is done above zero; one takes half the time of two remainders.
+        before = 2**61 // width
+        key = f"(({column} + {shift + before * width}) // {width})"
         rows = f"documents WHERE {condition[0]} AND {column} IS NOT NULL"
         try:
             found = self._grouped.compute(self._below, rows, condition[1], [key])
-        except TooManyGroupsError:
+        except (TooManyGroupsError, duckdb.OutOfRangeException):
             return None
-        return {edge: group for (edge,), group in found.items()}
+        return {(place - before) * width - shift: group for (place,), group in found.items()}
 
 
 def _named_term(field: Field | None, term: Any) -> dict[str, Any]:

@@ -11,10 +11,22 @@ from typing import Any
 
 import msgspec
 
+from compose.store.conditions import Fields
 from compose.store.mapping import Field
-from compose.store.sql import Fields
 
-METRICS = {"avg", "min", "max", "sum", "stats", "value_count"}
+# What is computed of a column, and which of it a metric needs: only that is asked for.
+FUNCTIONS = {
+    "count": "count({0})",
+    "min": "min(({0})::DOUBLE)",
+    "max": "max(({0})::DOUBLE)",
+    "avg": "avg(({0})::DOUBLE)",
+    "sum": "sum(({0})::DOUBLE)",
+}
+NEEDED = {name: (name,) for name in ("min", "max", "avg", "sum")} | {
+    "value_count": ("count",),
+    "stats": ("count", "min", "max", "avg", "sum"),
+}
+METRICS = set(NEEDED)
 MAX_GROUPS = 200_000  # more are not held in memory
 _TERM_KINDS = {"keyword", "long", "boolean"}
 _NUMBERS = {"long", "float", "double"}
@@ -144,33 +156,35 @@ class Grouped:
     def _measured(
         self, metrics: list[_Part], rows: str, values: list[Any], keys: list[str]
     ) -> dict[Key, Group]:  # fmt: skip
-        columns = list(dict.fromkeys(part.column for part in metrics))
-        asked = [f"count({c}), min(({c})::DOUBLE), max(({c})::DOUBLE), avg(({c})::DOUBLE), sum(({c})::DOUBLE)"
-                 for c in columns]  # fmt: skip
-        text = f"SELECT {', '.join([*keys, 'count(*)', *asked])} FROM {rows} GROUP BY {', '.join(keys)}"  # noqa: S608 - see sql
+        asked = list(dict.fromkeys((name, str(part.column)) for part in metrics for name in NEEDED[part.kind]))
+        texts = [FUNCTIONS[name].format(column) for name, column in asked]
+        text = f"SELECT {', '.join([*keys, 'count(*)', *texts])} FROM {rows} GROUP BY {', '.join(keys)}"  # noqa: S608 - see sql
         found = self._cursor.execute(text, values).fetchmany(MAX_GROUPS + 1)
         if len(found) > MAX_GROUPS:
             raise TooManyGroupsError
         groups = {}
         for row in found:
-            measured = {column: row[len(keys) + 1 + 5 * place :][:5] for place, column in enumerate(columns)}
-            results = {part.label: _metric(part.kind, measured[part.column]) for part in metrics}
+            measured = dict(zip(asked, row[len(keys) + 1 :], strict=True))
+            results = {
+                part.label: shown(part.kind, {name: measured[name, str(part.column)] for name in NEEDED[part.kind]})
+                for part in metrics
+            }
             groups[tuple(row[: len(keys)])] = Group(row[len(keys)], results)
         return groups
 
 
-def _metric(kind: str, measured: tuple[Any, ...]) -> dict[str, Any]:
-    count, low, high, mean, total = measured
-    total = total or 0.0
+def shown(kind: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """Return a metric as a reply has it, from what `NEEDED` says that it needs."""
     if kind == "stats":
-        return {"count": count, "min": low, "max": high, "avg": mean, "sum": total}
-    return {"value": {"avg": mean, "min": low, "max": high, "sum": total, "value_count": count}[kind]}
+        return {name: measured[name] for name in ("count", "min", "max", "avg")} | {"sum": measured["sum"] or 0.0}
+    value = measured["count" if kind == "value_count" else kind]
+    return {"value": value or 0.0 if kind == "sum" else value}
 
 
 def _empty(part: _Part) -> dict[str, Any]:
     if part.kind == "terms":
         return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": 0, "buckets": []}
-    return _metric(part.kind, (0, None, None, None, 0.0))
+    return shown(part.kind, dict.fromkeys(FUNCTIONS) | {"count": 0})
 
 
 def _order(options: dict[str, Any]) -> list[tuple[Any, Any]]:

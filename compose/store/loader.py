@@ -16,26 +16,52 @@ import msgspec
 
 from compose.store.errors import StoreError, WritesBlockedError
 from compose.store.settings import StoreSettings
-from compose.store.table import Batch, Operation, Table
+from compose.store.table import ROW_GROUP, Batch, Operation, Table
 from compose.store.translog import Translog
 
 log = logging.getLogger(__name__)
 
-LOAD_DOCUMENTS = 20_000  # the loader does not wait longer once so many documents are pending
+LOAD_DOCUMENTS = 2 * ROW_GROUP  # the loader does not wait longer once so many documents are pending
 
 
 class Waiting(msgspec.Struct):
-    """What waits for the loader, and the last sequence number in it."""
+    """What waits for the loader, and the last sequence number in it.
+
+    Attributes:
+        bytes: of memory, roughly.
+        moments: when operations came, by the monotonic clock, and how many there were then.
+    """
 
     operations: list[Operation] = []
     dropped: list[int] = []
     catalogue: dict[str, Any] = {}
     bytes: int = 0
     sequence: int = 0
+    moments: list[tuple[float, int]] = []
 
     def empty(self) -> bool:
         """Return whether there is nothing to load."""
         return not (self.operations or self.dropped or self.catalogue)
+
+    def parted(self) -> tuple[Waiting, Waiting]:
+        """Return what fills whole row groups and what came after that; the second is empty where nothing is parted."""
+        # Changes of the catalogue stay with all their documents.
+        count = 0 if self.dropped or self.catalogue else len(self.operations) // ROW_GROUP * ROW_GROUP
+        if count in (0, len(self.operations)):
+            return self, Waiting(sequence=self.sequence)
+        rest = self.operations[count:]
+        size = _size(rest)
+        moments = [(moment, total - count) for moment, total in self.moments if total > count]
+        first = self.operations[:count]
+        return (
+            Waiting(first, bytes=self.bytes - size, sequence=first[-1].sequence),
+            Waiting(rest, bytes=size, sequence=self.sequence, moments=moments),
+        )
+
+
+def _size(operations: list[Operation]) -> int:
+    # The source, its values and their objects.
+    return 3 * sum([len(operation.source) for operation in operations if operation.source is not None])
 
 
 class Loader:
@@ -102,12 +128,10 @@ class Loader:
             for key in [known for known in self.pending if known[0] == number]:
                 del self.pending[key]
         waiting.operations += operations
-        size, pending = 0, self.pending
-        for operation in operations:
-            size += len(operation.source or b"")
-            pending[operation.number, operation.id] = operation
-        waiting.bytes += size * 3  # the source, its values and their objects, roughly
+        self.pending.update({(operation.number, operation.id): operation for operation in operations})
+        waiting.bytes += _size(operations)
         waiting.sequence = sequence
+        waiting.moments.append((time.monotonic(), len(waiting.operations)))
         self._changed.notify_all()
 
     def make_room(self) -> None:
@@ -162,14 +186,16 @@ class Loader:
                         return
                     self._urgent = False
                     self._changed.wait()
-                deadline = time.monotonic() + max(self.settings.refresh_seconds, pause)
+                now = time.monotonic()
+                since = now if pause or not self.waiting.moments else self.waiting.moments[0][0]
+                deadline = since + max(self.settings.refresh_seconds, pause)
                 while not self._stopping and (left := deadline - time.monotonic()) > 0:
                     if not pause and (self._urgent or len(self.waiting.operations) >= LOAD_DOCUMENTS):
                         break
                     self._changed.wait(left)
-                self._urgent = False
+                everything, self._urgent = self._urgent or self._stopping, False
             try:
-                self.load_once()
+                self.load_once(everything=everything)
                 self._translog.rotate(self.table.loaded, self.settings.translog_retention)
                 pause = 0.0
             except (duckdb.Error, OSError) as error:
@@ -181,15 +207,20 @@ class Loader:
                     self._try_to_reopen()
                 pause = min(max(1.0, pause * 2), 30.0)
 
-    def load_once(self) -> None:
-        """Load all that waits.
+    def load_once(self, *, everything: bool = True) -> None:
+        """Load what waits.
+
+        Arguments:
+            everything: also what does not fill a row group of the table, if there are some full ones.
 
         Raises:
             duckdb.Error: nothing of it was loaded; it waits again.
         """
         with self._lock:
-            work = self.waiting
-            self.waiting, self._loading = Waiting([], [], {}, sequence=work.sequence), work
+            work, rest = self.waiting, Waiting(sequence=self.waiting.sequence)
+            if not everything:
+                work, rest = work.parted()
+            self.waiting, self._loading = rest, work
         try:
             self.table.load(Batch(work.operations, work.dropped, work.catalogue, work.sequence))
         except BaseException:
@@ -201,8 +232,9 @@ class Loader:
                     {**work.catalogue, **later.catalogue},
                     work.bytes + later.bytes,
                     max(work.sequence, later.sequence),
+                    [(time.monotonic(), len(work.operations) + len(later.operations))],
                 )
-                self._loading = Waiting([], [], {})
+                self._loading = Waiting()
             raise
         with self._lock:
             pending = self.pending
@@ -210,7 +242,7 @@ class Loader:
                 key = (operation.number, operation.id)
                 if pending.get(key) is operation:
                     del pending[key]
-            self._loading = Waiting([], [], {})
+            self._loading = Waiting()
             self.loads += 1
         with self._loaded:
             self._loaded.notify_all()
@@ -235,5 +267,5 @@ class Loader:
             self.table.close()
         except duckdb.Error as error:
             log.warning("closing the database failed", extra={"reason": str(error)})
-        self.waiting, self._loading = Waiting([], [], {}), Waiting([], [], {})
+        self.waiting, self._loading = Waiting(), Waiting()
         self.pending.clear()

@@ -12,12 +12,13 @@ import numpy as np
 
 from compose.store.aggregations import Aggregator
 from compose.store.catalogue import Index
+from compose.store.conditions import FALSE, Condition, Fields, all_of
 from compose.store.dates import format_date, parse_date
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
 from compose.store.query import parse
 from compose.store.retrieval import filtered, values_of
-from compose.store.sql import FALSE, Condition, Fields, all_of, compile_query
+from compose.store.sql import compile_query
 from compose.store.tree import All
 from compose.store.values import known
 

@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS catalogue (key VARCHAR NOT NULL, value VARCHAR NOT NU
 CREATE TABLE IF NOT EXISTS state (loaded BIGINT NOT NULL, format INTEGER NOT NULL);
 """
 FORMAT = 1
+# A batch of whole row groups is compressed once and never touched again; half a second of a busy shipper fills one.
+ROW_GROUP = 10_240
 
 
 class Operation(msgspec.Struct, gc=False):
@@ -98,8 +100,9 @@ class Table:
 
     def __init__(self, path: Path, *, memory_limit: int, threads: int, exports: Path) -> None:
         self.path = path
+        # Only a database that is attached takes a size of its row groups; this thread's `USE` is its own.
         self._connection = duckdb.connect(
-            str(path),
+            ":memory:",
             config={
                 "memory_limit": f"{memory_limit // 1024}KiB",
                 "threads": threads,
@@ -109,6 +112,12 @@ class Table:
                 "autoload_known_extensions": False,
             },
         )
+        try:
+            self._connection.execute(f"ATTACH {_quoted(path)} AS store (ROW_GROUP_SIZE {ROW_GROUP})")
+            self._connection.execute("USE store")
+        except duckdb.Error:
+            self._connection.close()
+            raise
         self._connection.execute(f"SET allowed_directories = {[str(exports.resolve())]}")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
@@ -131,13 +140,18 @@ class Table:
         """Return this thread's own connection for reading."""
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
         if cursor is None:
-            cursor = self._local.cursor = self._connection.cursor()
+            cursor = self._local.cursor = self._another()
+        return cursor
+
+    def _another(self) -> duckdb.DuckDBPyConnection:
+        cursor = self._connection.cursor()
+        cursor.execute("USE store")
         return cursor
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """Read in one transaction, by a connection of its own, while others go on writing."""
-        cursor = self._connection.cursor()
+        cursor = self._another()
         try:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             yield Reading(cursor)
@@ -166,7 +180,7 @@ class Table:
 
     def ids(self, number: int) -> Iterator[list[str]]:
         """Return the ids of an index, some thousand at a time."""
-        found = self._connection.cursor().execute("SELECT id FROM documents WHERE number = ?", [number])
+        found = self._another().execute("SELECT id FROM documents WHERE number = ?", [number])
         while rows := found.fetchmany(20_000):
             yield [name for (name,) in rows]
 
@@ -288,6 +302,10 @@ class Table:
     def close(self) -> None:
         """Write everything into the one file and close it."""
         self._connection.close()
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:

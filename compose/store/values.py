@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from compose.store.conditions import Condition, Fields
 from compose.store.errors import UnsupportedError, illegal_argument
 from compose.store.mapping import Field
-from compose.store.sql import Condition, Fields
 from compose.store.table import TYPES
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ def opened(folder: Path, **settings: Any) -> Engine:
     return Engine(StoreSettings(dir=folder, **settings))
 
 
-def write(engine: Engine, index: str, numbers: range) -> None:
-    """Write one document for each number."""
+def write(engine: Engine, index: str, numbers: range, *, noise: int = 0) -> None:
+    """Write one document for each number, with so many bytes that nothing can compress."""
+    chance = random.Random(7)
     actions = [
-        Action("index", index, f"id-{n}", msgspec.json.encode({"n": n, "level": "INFO", "message": f"line {n}"}))
+        Action("index", index, f"id-{n}", msgspec.json.encode(
+            {"n": n, "level": "INFO", "message": f"line {n} {chance.randbytes(noise).hex()}".rstrip()}))
         for n in numbers
-    ]
+    ]  # fmt: skip
     assert all("error" not in answer for _, answer in Writer(engine).apply(actions))
 
 
@@ -183,7 +186,7 @@ def test_what_neither_has_is_said(tmp_path: Path) -> None:
 def test_a_damage_found_by_a_search_is_mended_while_running(tmp_path: Path) -> None:
     """A block that cannot be read while the store runs is said, and the database is rebuilt without a restart."""
     engine = opened(tmp_path)
-    write(engine, "logs", range(20_000))
+    write(engine, "logs", range(20_000), noise=100)
     engine.refresh()
     engine.stop()
     path = tmp_path / "documents.duckdb"
