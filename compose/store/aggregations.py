@@ -14,6 +14,7 @@ from compose.store.conditions import Condition, Fields
 from compose.store.dates import format_date
 from compose.store.errors import UnsupportedError, illegal_argument, parsing
 from compose.store.grouped import FUNCTIONS, NEEDED, Grouped, shown
+from compose.store.intervals import MAX_BUCKETS, too_many
 from compose.store.values import known, rows_of, value_of
 
 _METRICS = {"avg", "min", "max", "sum", "stats", "value_count", "cardinality", "percentiles"}
@@ -46,6 +47,7 @@ class Aggregator:
         self.cursor = cursor
         self.top = top
         self.typed = typed
+        self._buckets = 0  # so far
 
     def aggregate(self, body: dict[str, Any], condition: Condition) -> dict[str, Any]:
         """Compute aggregations over the documents that a condition selects.
@@ -63,7 +65,21 @@ class Aggregator:
         results = {}
         for name, definition in body.items():
             kind, result = self._one(name, definition, condition)
+            self._buckets += len(result.get("buckets", ()))
+            if self._buckets > MAX_BUCKETS:
+                raise too_many()
             results[self._label(name, kind, definition)] = result
+        return results
+
+    def all(self, body: dict[str, Any], condition: Condition) -> dict[str, Any]:
+        """Compute the aggregations of a request.
+
+        Raises:
+            StoreError: as `aggregate`, or there are more buckets in all than Elasticsearch makes.
+        """
+        results = self.aggregate(body, condition)
+        if _buckets_in(results) > MAX_BUCKETS:
+            raise too_many()
         return results
 
     def _label(self, name: str, kind: str, definition: dict[str, Any]) -> str:
@@ -104,6 +120,18 @@ class Aggregator:
         if "meta" in definition:
             result["meta"] = definition["meta"]
         return kind, result
+
+
+def _buckets_in(results: dict[str, Any]) -> int:
+    """Return how many buckets there are, those within others included."""
+    count = 0
+    for result in results.values():
+        if isinstance(result, dict):
+            buckets = result.get("buckets", ())
+            count += len(buckets) + sum(map(_buckets_in, buckets.values() if isinstance(buckets, dict) else buckets))
+            if "buckets" not in result and "doc_count" in result:
+                count += _buckets_in(result)
+    return count
 
 
 def metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fields, cursor: Any) -> dict[str, Any]:

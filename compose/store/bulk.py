@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from compose.store.duplicates import repeated_name
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 
 
@@ -93,7 +94,14 @@ def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
             except (msgspec.DecodeError, UnicodeDecodeError):
                 head = None
             usual = head and (head.create or head.index)
-            if head and usual and usual.index != "" and not (head.create and head.index):
+            # As many colons behind quotes as names: none is there twice.
+            if (
+                head
+                and usual
+                and usual.index != ""
+                and not (head.create and head.index)
+                and head_line.count(b'":') == 1 + (usual.index is not None) + (usual.id is not None)
+            ):
                 any_read = True
                 yield Action(
                     "create" if head.create else "index", usual.index or default_index or "", usual.id,
@@ -126,6 +134,9 @@ def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
 
 
 def _read_head(line: bytes, number: int) -> tuple[str, _Meta]:
+    repeated = repeated_name(line)
+    if repeated is not None:
+        raise StoreError(400, "x_content_parse_exception", f"Duplicate field '{repeated}'")
     try:
         head = _decode_head(line)
     except msgspec.ValidationError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 
 from compose.store import catalogue as catalogue_module
 from compose.store.catalogue import Index, Options, check_name, new_uuid
+from compose.store.deadline import Deadlines
 from compose.store.disk import Disk
 from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError
 from compose.store.idfilter import IdFilter
@@ -67,6 +69,7 @@ class Engine:
         self.snapshot_turn = threading.Lock()
         self.unfinished_snapshots: dict[tuple[str, str], Snapshot] = {}  # in progress or failed: repository and name
         self.rebuilding = False
+        self.deadlines = Deadlines()
         self._disk = Disk(settings)
         self._counts: dict[int, int] = {}
         self._next_number = 1
@@ -242,11 +245,11 @@ class Engine:
         for number in dropped:
             self._counts.pop(number, None)
             self._filters.pop(number, None)
-        for operation in operations:
-            if operation.source is None:
-                self._counts[operation.number] = self._counts.get(operation.number, 0) - 1
-            elif not operation.replaces:
-                self._counts[operation.number] = self._counts.get(operation.number, 0) + 1
+        # A deletion is of a document that is there, so it replaces one.
+        new = Counter([operation.number for operation in operations if not operation.replaces])
+        gone = Counter([operation.number for operation in operations if operation.source is None])
+        for number in new.keys() | gone.keys():
+            self._counts[number] = self._counts.get(number, 0) + new[number] - gone[number]
         self.loader.queue(operations, changes, dropped, sequence)
 
     def durable(self, position: int) -> None:

@@ -16,10 +16,12 @@ from typing import Annotated, Any
 import msgspec
 
 from compose.store.dates import DEFAULT_FORMAT
+from compose.store.duplicates import repeated_name
 from compose.store.mapping import RANGES, Field, Mapping
 
 _MAX_KEYWORD = 8191  # characters that are certainly no more than the bytes of Lucene's longest term
 _MAX_FLOAT = 3.4028235677973366e38
+_values = msgspec.structs.astuple
 _read_date = dt.datetime.fromisoformat
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
@@ -79,6 +81,10 @@ class Layout:
         """Return a document's dates, as milliseconds since 1970, and texts; None where the slow way must read it."""
         try:
             record = self._decode(source)
+            values = _values(record)
+            # As many colons behind quotes as values: no name is there twice. Else it has to be looked for.
+            if len(values) - values.count(None) != source.count(b'":') and repeated_name(source) is not None:
+                return None
             for attribute in self._dates:
                 value = getattr(record, attribute)
                 if value is not None:

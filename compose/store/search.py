@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
@@ -24,6 +25,7 @@ from compose.store.values import known
 
 _ABSENT = ("9223372036854775807", "-9223372036854775808", "Infinity", "-Infinity")
 MAX_RUNS = 4
+_PIECE = 1000  # rows that are fetched at a time
 MAX_WINDOW = 10_000  # index.max_result_window
 _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",
          "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile", "post_filter",
@@ -108,39 +110,26 @@ def search(
             "Validation Failed: 1: `from` parameter must be set to 0 when `search_after` is used;",
         )
     numbered = {index.number: index for index in indices}
-    cursor = engine.table.cursor()
-    timer = threading.Timer(engine.settings.request_seconds, cursor.interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        cursor.execute("BEGIN")
-        try:
-            shown_condition = condition
-            if body.get("post_filter") is not None:
-                shown_condition = all_of([condition, compile_query(parse(body["post_filter"]), fields)])
-            total = _total(cursor, shown_condition, body.get("track_total_hits", MAX_WINDOW))
-            after = _after(body["search_after"], order) if body.get("search_after") is not None else None
-            wanted = all_of([shown_condition, after]) if after else shown_condition
-            hits = _hits(cursor, wanted, order, start, size, numbered, body)
-            aggregations = body.get("aggs", body.get("aggregations"))
+    shown_condition = condition
+    if body.get("post_filter") is not None:
+        shown_condition = all_of([condition, compile_query(parse(body["post_filter"]), fields)])
+    after = _after(body["search_after"], order) if body.get("search_after") is not None else None
+    wanted = all_of([shown_condition, after]) if after else shown_condition
+    aggregations = body.get("aggs", body.get("aggregations"))
+    most = engine.settings.max_body
+    with _transaction(engine) as cursor:
+        total = _total(cursor, shown_condition, body.get("track_total_hits", MAX_WINDOW))
+        hits = _hits(cursor, wanted, order, start, size, numbered, body, most)
 
-            def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
-                known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
-                by = read_sort(options.get("sort"), fields)
-                found = _hits(cursor, within, by, options.get("from", 0), options.get("size", 3), numbered, options)
-                best = 1.0 if found and not by else None
-                return {"total": _total(cursor, within, True), "max_score": best, "hits": found}
+        def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
+            known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
+            by = read_sort(options.get("sort"), fields)
+            found = _hits(cursor, within, by, options.get("from", 0), options.get("size", 3), numbered, options, most)
+            best = 1.0 if found and not by else None
+            return {"total": _total(cursor, within, True), "max_score": best, "hits": found}
 
-            aggregator = Aggregator(fields, cursor, top, typed=bool(body.get("typed_keys")))
-            computed = aggregator.aggregate(aggregations, condition) if aggregations and indices else None
-        finally:
-            cursor.execute("ROLLBACK")
-    except duckdb.InterruptException:
-        raise StoreError(
-            503, "search_timeout_exception", f"the search took longer than {engine.settings.request_seconds} s"
-        ) from None
-    finally:
-        timer.cancel()
+        aggregator = Aggregator(fields, cursor, top, typed=bool(body.get("typed_keys")))
+        computed = aggregator.all(aggregations, condition) if aggregations and indices else None
     shards = len(indices)
     shown: dict[str, Any] = {
         "max_score": None if order or not size else 1.0 if hits else 0.0,
@@ -163,8 +152,29 @@ def count(engine: Engine, indices: list[Index], query: Any) -> int:
     """Return how many documents a query finds."""
     fields = Fields(indices, engine.table.columns, engine.clock())
     condition = all_of([in_indices(indices), compile_query(parse(query) if query else All(), fields)])
-    row = engine.table.cursor().execute(f"SELECT count(*) FROM documents WHERE {condition[0]}", condition[1]).fetchone()  # noqa: S608 - see sql
+    with _transaction(engine) as cursor:
+        row = cursor.execute(f"SELECT count(*) FROM documents WHERE {condition[0]}", condition[1]).fetchone()  # noqa: S608 - see sql
     return int(row[0]) if row else 0
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Read in one transaction, no longer than a search may take.
+
+    Raises:
+        StoreError: it took longer.
+    """
+    cursor, seconds = engine.table.cursor(), engine.settings.request_seconds
+    try:
+        with engine.deadlines.within(cursor, seconds):
+            cursor.execute("BEGIN")
+            yield cursor
+    except duckdb.InterruptException:
+        text = f"the search took longer than {seconds} s (STORE_REQUEST_SECONDS)"
+        raise StoreError(503, "search_timeout_exception", text) from None
+    finally:
+        with suppress(duckdb.Error):  # there is none any more, or none yet
+            cursor.execute("ROLLBACK")
 
 
 def in_indices(indices: list[Index]) -> Condition:
@@ -320,6 +330,7 @@ def _hits(
     size: int,
     indices: dict[int, Index],
     body: dict[str, Any],
+    most: int,
 ) -> list[dict[str, Any]]:
     if size == 0 or not indices:
         return []
@@ -328,11 +339,21 @@ def _hits(
         f"{key.expression} {'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.missing_first else 'LAST'}"
         for key in order
     ]
-    rows = cursor.execute(
+    cursor.execute(
         f"SELECT {', '.join(['number', 'id', 'version', 'sequence', 'ignored', 'source', *keys])} FROM documents "  # noqa: S608 - see sql
         f"WHERE {condition[0]} ORDER BY {', '.join([*directions, 'sequence'])} LIMIT {size} OFFSET {start}",
         condition[1],
-    ).fetchall()
+    )
+    rows, length = list[Any](), 0
+    while found := cursor.fetchmany(_PIECE):
+        rows += found
+        length += sum([len(row[5]) for row in found])
+        if length > most:
+            raise StoreError(
+                429, "circuit_breaking_exception",
+                f"[request] Data too large: the sources of the hits have more than {most} bytes (STORE_MAX_BODY); "
+                "ask for fewer at a time",
+            )  # fmt: skip
     chosen = body.get("_source", True)
     hits = []
     for row in rows:

@@ -317,7 +317,7 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _settle(batch: Batch) -> tuple[list[Operation], dict[int, list[str]]]:
     """Return the operations that count, one for each document, and the ids to delete first, by index."""
-    if not batch.dropped and not any(row.replaces or row.source is None for row in batch.operations):
+    if not batch.dropped and True not in [row.replaces or row.source is None for row in batch.operations]:
         return batch.operations, {}  # new documents only, so no two are the same
     dropped = set(batch.dropped)
     last: dict[tuple[int, str], Operation] = {}

@@ -207,19 +207,21 @@ class Translog:
             TranslogError: an earlier fsync failed, so nothing more is written.
         """
         data = b"".join(lines)
-        data += _commit_line(last_sequence, len(lines), zlib.crc32(data))
+        end = _commit_line(last_sequence, len(lines), zlib.crc32(data))
+        size = len(data) + len(end)
         with self._append_lock:
             if self._failed:
                 raise TranslogError(self._failed)
             done = 0
             try:
-                while done < len(data):
-                    done += os.write(self._handle, data[done:] if done else data)
+                while done < size:
+                    rest = [data, end] if not done else [(data + end)[done:]]
+                    done += os.writev(self._handle, rest)
             except OSError:
                 os.ftruncate(self._handle, self._size)
                 raise
-            self._size += len(data)
-            self._written += len(data)
+            self._size += size
+            self._written += size
             self._files[self._number] = last_sequence
             return self._written
 

@@ -13,6 +13,7 @@ import msgspec
 from compose.store.bulk import Action
 from compose.store.catalogue import Index, expand_date_name
 from compose.store.document import Prepared, prepare
+from compose.store.duplicates import repeated_name
 from compose.store.engine import Engine
 from compose.store.errors import DocumentError, StoreError, WritesBlockedError, illegal_argument
 from compose.store.layout import Layout, layout_of
@@ -43,13 +44,32 @@ def new_id() -> str:
     return base64.urlsafe_b64encode(stamp.to_bytes(8, "big") + os.urandom(7)).decode()
 
 
+class Created(msgspec.Struct, gc=False, rename={
+    "index": "_index", "id": "_id", "version": "_version", "shards": "_shards", "sequence": "_seq_no",
+    "term": "_primary_term",
+}):  # fmt: skip
+    """The answer for a new document: what nearly every one is."""
+
+    index: str
+    id: str
+    version: int
+    result: str
+    shards: dict[str, int]
+    sequence: int
+    term: int
+    status: int
+
+
+Answer = dict[str, Any] | Created
+
+
 class Writer:
     """Applies actions to an engine."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def apply(self, actions: list[Action], *, refresh: bool = False) -> list[tuple[str, dict[str, Any]]]:
+    def apply(self, actions: list[Action], *, refresh: bool = False) -> list[tuple[str, Answer]]:
         """Do actions in their order; return when those that were taken are durable, and visible if asked.
 
         Returns:
@@ -57,7 +77,8 @@ class Writer:
         """
         engine = self.engine
         for action in actions:
-            if action.id is not None and len(action.id.encode()) > MAX_ID:
+            # A character has four bytes at most.
+            if action.id is not None and len(action.id) > MAX_ID // 4 and len(action.id.encode()) > MAX_ID:
                 text = f"id [{action.id}] is too long, must be no longer than {MAX_ID} bytes but was: "
                 text = f"Validation Failed: 1: {text}{len(action.id.encode())};"
                 raise StoreError(400, "action_request_validation_exception", text)
@@ -106,7 +127,6 @@ class _Target(msgspec.Struct):
     number: int
     layout: Layout
     shards: dict[str, int]
-    more: dict[str, Any]
 
 
 class _Run:
@@ -122,51 +142,59 @@ class _Run:
         self.mappings: dict[str, Mapping] = {}
         self.versions: dict[tuple[int, str], tuple[int, int]] = {}
         self.targets: dict[str, _Target] = {}
+        self.maybe_pending: set[tuple[int, str]] = set()  # all that may be among what the loader has still to load
 
     def lines(self) -> list[bytes]:
         """Return the batch as lines of the translog."""
         # The numbers of catalogue lines are the last ones, their place is first: replay goes by place.
         return [self.engine.value_line(key, value) for key, value in self.changes.items()] + self.document_lines
 
-    def all(self, actions: list[Action]) -> list[tuple[str, dict[str, Any]]]:
+    def all(self, actions: list[Action]) -> list[tuple[str, Answer]]:
         """Plan every action."""
         self._look_up(actions)
-        answers = []
+        answers: list[tuple[str, Answer]] = []
         for action in actions:
-            try:
-                answer = self._usual(action) or self._one(action)
-            except StoreError as error:
-                answer = _refusal(action, action.id, error)
+            answer: Answer | None = self._usual(action)
+            if answer is None:
+                try:
+                    answer = self._one(action)
+                except StoreError as error:
+                    answer = _refusal(action, action.id, error)
             answers.append((action.verb, answer))
         return answers
 
     def _look_up(self, actions: list[Action]) -> None:
-        wanted: dict[int, list[str]] = {}
-        pending, numbers = self.engine.loader.pending, dict[str, int]()
+        wanted: dict[str, list[str]] = {}
         for action in actions:
-            if action.id is None:
+            if action.id is not None:
+                ids = wanted.get(action.index)
+                if ids is None:
+                    ids = wanted[action.index] = []
+                ids.append(action.id)
+        pending = self.engine.loader.pending
+        for name, ids in wanted.items():
+            index = self.engine.indices.get(name)
+            if index is None:
                 continue
-            number = numbers.get(action.index)
-            if number is None:
-                index = self.engine.indices.get(action.index)
-                number = numbers[action.index] = index.number if index is not None else -1
-            if number >= 0 and (number, action.id) not in pending:
-                wanted.setdefault(number, []).append(action.id)
-        for number, ids in wanted.items():
+            number = index.number
             known = self.engine.id_filter(number)
-            possible = known.possible(ids)
-            if possible:
-                for name, version in self.engine.table.versions(number, possible).items():
-                    self.versions[number, name] = version
+            loaded = []
+            for each in known.possible(ids):
+                if (number, each) in pending:
+                    self.maybe_pending.add((number, each))
+                else:
+                    loaded.append(each)
+            for each, version in self.engine.table.versions(number, loaded).items():
+                self.versions[number, each] = version
             known.add(ids)
 
-    def _usual(self, action: Action) -> dict[str, Any] | None:
+    def _usual(self, action: Action) -> Created | None:
         """Plan what nearly every action is: a new document that its layout can read; None where it is not that."""
         target = self.targets.get(action.index)
         if target is None or not action.id or action.verb == "delete" or action.if_seq_no is not None:
             return None
         key = (target.number, action.id)
-        if key in self.versions or key in self.engine.loader.pending or self.engine.tombstones:
+        if key in self.versions or key in self.maybe_pending or self.engine.tombstones:
             return None
         source = action.source
         record = target.layout.read(source)
@@ -182,17 +210,7 @@ class _Run:
             )
         )
         self.versions[key] = (1, sequence)
-        return {
-            "_index": target.name,
-            "_id": action.id,
-            "_version": 1,
-            "result": "created",
-            "_shards": target.shards,
-            "_seq_no": sequence,
-            "_primary_term": 1,
-            "status": 201,
-            **target.more,
-        }
+        return Created(target.name, action.id, 1, "created", target.shards, sequence, 1, 201)
 
     def _index(self, name: str, action: Action) -> Index:
         index = self.indices.get(name)
@@ -246,10 +264,9 @@ class _Run:
             )
         source = action.source if b"\n" not in action.source else action.source.replace(b"\n", b" ")
         layout = layout_of(self.mappings.get(index.name, index.mapping))
-        if action.index not in self.targets:
+        if action.index not in self.targets and not self.refresh:
             shards = {"total": index.copies(), "successful": 1, "failed": 0}
-            more = {"forced_refresh": True} if self.refresh else {}
-            self.targets[action.index] = _Target(index.name, index.number, layout, shards, more)
+            self.targets[action.index] = _Target(index.name, index.number, layout, shards)
         record = layout.read(source)
         prepared = _READ if record is not None else self._prepare(index, name, source)
         sequence = engine.next_sequence()
@@ -308,6 +325,9 @@ class _Run:
                 f"failed to parse document with id '{name}': {error}",
                 cause={"type": "x_content_parse_exception", "reason": str(error)},
             ) from None
+        if (repeated := repeated_name(source)) is not None:
+            text = f"Duplicate field '{repeated}'"
+            raise DocumentError(f"failed to parse: {text}", cause={"type": "x_content_parse_exception", "reason": text})
         if document.__class__ is not dict:
             raise DocumentError(f"failed to parse document with id '{name}': it must be an object")
         mapping = self.mappings.get(index.name, index.mapping)

@@ -98,6 +98,26 @@ SCENARIOS: dict[str, list[Request]] = {
         _bulk({"create": {"_index": "Capital"}}, ONE, {"create": {"_id": "ok"}}, ONE, path="/_bulk?refresh=true"),
         EVERYTHING,
     ],
+    "names twice": [
+        Request("", '{"n": 1, "n": 2}', f"/{INDEX}/_doc/a?refresh=true", "PUT"),
+        Request("", '{"labels": {"x": 1, "x": 1}}', f"/{INDEX}/_create/b", "PUT"),
+        _bulk(
+            {"create": {"_id": "c"}},
+            '{"@timestamp": "2026-11-19T00:00:00Z", "level": "INFO", "level": "INFO"}\n',
+            {"create": {"_id": "d"}},
+            '{"@timestamp":"2026-11-19T00:00:00Z","level":"INFO","l\\u0065vel":"INFO"}\n',
+            {"create": {"_id": "e"}},
+            '{"@timestamp" : "2026-11-19T00:00:00Z", "message": "said \\"level\\": twice, \\"level\\": good"}\n',
+            {"create": {"_id": "f"}},
+            '{"@timestamp": "2026-11-19T00:00:00Z", "error": null, "labels": [{"x": 1}, {"x": 2, "x": 3}]}\n',
+            {"create": {"_id": "g"}},
+            '{"@timestamp": "2026-11-19T00:00:00Z", "n": 5, "o.x": 1, "o": {"x": 2}, "error": null}\n',
+        ),
+        _bulk('{"create": {"_id": "h", "_id": "i"}}\n', ONE),
+        Request("", '{"size": 1, "size": 2}', f"/{INDEX}/_search"),
+        Request("", '{"query": {"term": {"n": 1, "n": 2}}}', f"/{INDEX}/_search"),
+        EVERYTHING,
+    ],
     "index by itself": [
         _bulk(
             {"create": {"_index": INDEX, "_id": "a"}}, ONE, {"create": {"_id": "b"}}, ONE, path="/_bulk?refresh=true"

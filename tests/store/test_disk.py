@@ -55,7 +55,9 @@ def test_the_fsync_comes_before_the_answer(tmp_path: Path) -> None:
         os.kill(int(store.split()[0]), signal.SIGTERM)  # strace ends with the store that it runs
         process.wait(60)
     seen = [found.groups() for line in trace.read_text(errors="replace").splitlines() if (found := _CALL.search(line))]
-    written = next(place for place, call in enumerate(seen) if call[0] == "write" and "unmistakable" in call[3])
+    written = next(
+        place for place, call in enumerate(seen) if call[0] in ("write", "writev") and "unmistakable" in call[3]
+    )
     log = seen[written][2]
     assert "/translog/" in log
     later = seen[written + 1 :]

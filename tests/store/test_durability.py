@@ -31,7 +31,7 @@ def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "STORE_DIR": str(folder), "STORE_PORT": str(port)}
     with (folder.parent / "store.log").open("ab") as output:
         process = subprocess.Popen([sys.executable, "-P", "-m", "compose.store"], env=environment, stderr=output)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             httpx.get(f"http://127.0.0.1:{port}/_cluster/health", timeout=2)
@@ -41,7 +41,7 @@ def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
         else:
             return process
     process.kill()
-    raise AssertionError("the store did not answer within 30 s")
+    raise AssertionError("the store did not answer within 60 s")
 
 
 def write_for_ever(url: str, writer: int, acknowledged: set[str], ended: threading.Event) -> None:

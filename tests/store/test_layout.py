@@ -22,7 +22,7 @@ def columns(folder: Path) -> tuple[list[Any], set[int]]:
     try:
         engine.create_index("logs", {}, index_body()["mappings"])
         actions = [Action("create", "logs", name, msgspec.json.encode(source)) for _, name, source in documents()]
-        statuses = {answer["status"] for _, answer in writing.Writer(engine).apply(actions)}
+        statuses = {msgspec.to_builtins(answer)["status"] for _, answer in writing.Writer(engine).apply(actions)}
         engine.refresh()
         columns = engine.table.columns
         named = sorted({**columns.single, **{f"{key}[]": name for key, name in columns.many.items()}}.items())

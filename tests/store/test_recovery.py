@@ -27,7 +27,7 @@ def written(engine: Engine, number: int, verb: str = "create") -> list[int]:
         Action(verb, "logs", f"id-{n}", msgspec.json.encode({"level": "INFO", "n": n, "tags": ["a", "b"][: n % 3]}))
         for n in range(number)
     ]
-    return [answer["status"] for _, answer in Writer(engine).apply(actions)]
+    return [msgspec.to_builtins(answer)["status"] for _, answer in Writer(engine).apply(actions)]
 
 
 def test_documents_and_mapping_are_there_after_a_restart(tmp_path: Path) -> None:

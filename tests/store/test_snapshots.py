@@ -36,7 +36,7 @@ def write(engine: Engine, index: str, numbers: range, *, noise: int = 0) -> None
             {"n": n, "level": "INFO", "message": f"line {n} {chance.randbytes(noise).hex()}".rstrip()}))
         for n in numbers
     ]  # fmt: skip
-    assert all("error" not in answer for _, answer in Writer(engine).apply(actions))
+    assert all("error" not in msgspec.to_builtins(answer) for _, answer in Writer(engine).apply(actions))
 
 
 def snapshot(engine: Engine, name: str) -> Snapshot:

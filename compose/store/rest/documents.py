@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
+
 from compose.store.bulk import Action, read_bulk
 from compose.store.catalogue import Index
 from compose.store.engine import Engine
@@ -26,7 +28,7 @@ def bulk(engine: Engine, request: Request) -> Reply:
     answers = Writer(engine).apply(actions, refresh=_refresh(request))
     return Reply(
         {
-            "errors": any("error" in answer for _, answer in answers),
+            "errors": any(answer.__class__ is dict and "error" in answer for _, answer in answers),
             "took": int((time.monotonic() - started) * 1000),
             "items": [{verb: answer} for verb, answer in answers],
         }
@@ -61,7 +63,8 @@ def delete_document(engine: Engine, request: Request) -> Reply:
 
 
 def _single(engine: Engine, action: Action, refresh: bool) -> Reply:
-    ((_, answer),) = Writer(engine).apply([action], refresh=refresh)
+    ((_, found),) = Writer(engine).apply([action], refresh=refresh)
+    answer: dict[str, Any] = msgspec.to_builtins(found)
     code = answer.pop("status")
     if "error" in answer:
         error = answer["error"]

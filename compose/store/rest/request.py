@@ -7,6 +7,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
+from compose.store.duplicates import repeated_name
 from compose.store.errors import StoreError, illegal_argument
 
 _COMMON = {"pretty", "human", "error_trace", "filter_path", "timeout", "master_timeout", "wait_for_active_shards",
@@ -40,6 +41,7 @@ class Request(msgspec.Struct):
             cut = "truncated" in str(error)
             kind = "x_content_e_o_f_exception" if cut else "x_content_parse_exception"
             raise StoreError(400, kind, f"the body is no valid JSON: {error}") from None
+        check_names(self.body)
         if not isinstance(value, dict):
             raise StoreError(400, "parsing_exception", "Expected [START_OBJECT] in the body")
         return value
@@ -81,6 +83,17 @@ class Reply(msgspec.Struct):
     value: Any = None
     status: int = 200
     text: str | None = None
+
+
+def check_names(text: bytes) -> None:
+    """Refuse a JSON text in which an object has a name twice.
+
+    Raises:
+        StoreError: naming it.
+    """
+    repeated = repeated_name(text)
+    if repeated is not None:
+        raise StoreError(400, "x_content_parse_exception", f"Duplicate field '{repeated}'")
 
 
 def read_parameters(text: str) -> dict[str, str]:

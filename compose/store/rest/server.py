@@ -56,6 +56,15 @@ def _check_length(length: int, limit: int) -> None:
         raise _too_large(limit)
 
 
+async def _in_pieces(protocol: Any, limit: int) -> bytes:
+    pieces, length = [], 0
+    async for piece in protocol:
+        length += len(piece)
+        _check_length(length, limit)
+        pieces.append(bytes(piece))
+    return b"".join(pieces)
+
+
 class Application:
     """Turns HTTP requests into requests of the store."""
 
@@ -86,16 +95,14 @@ class Application:
         try:
             limit = self.settings.max_body
             self._check(headers, limit)
-            pieces, length = [], 0
+            raw = b""
             if scope.method != "HEAD":
-                async for piece in protocol:
-                    length += len(piece)
-                    _check_length(length, limit)
-                    pieces.append(bytes(piece))
+                # A length that was said and is within the limit is read in one piece, which copies the body once.
+                raw = await (protocol() if headers.get("content-length") else _in_pieces(protocol, limit))
             encoding = (headers.get("content-encoding", "") or "").lower()
             loop = asyncio.get_running_loop()
             status, text, body = await loop.run_in_executor(
-                self.pool, self._serve, scope.method, scope.path, scope.query_string, b"".join(pieces), encoding
+                self.pool, self._serve, scope.method, scope.path, scope.query_string, raw, encoding
             )
         except (StoreError, ValueError) as error:
             known = (
