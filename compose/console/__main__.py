@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 from compose.console.server import serve
-from compose.console.settings import SettingsError, read_settings
-from compose.provision.objectives import ObjectivesError, read_objectives
+from compose.console.settings import read_settings
+from compose.environment import SettingsError
+from compose.provision.objectives import read_objectives
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
 
         logging.getLogger("console").info("listening on http://%s:%d", settings.host, settings.port)
         serve(settings, load)
-    except (SettingsError, ObjectivesError) as error:
+    except SettingsError as error:
         sys.exit(f"error: {error}")
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from granian import Granian
 from granian.constants import Interfaces
 
-from compose.console.settings import ConsoleSettings, SettingsError
+from compose.console.settings import ConsoleSettings
+from compose.environment import SettingsError
 
 THREADS = 8
 

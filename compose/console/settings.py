@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
+from compose.environment import SettingsError, read
+
 Url = Annotated[str, msgspec.Meta(pattern="^https?://[^/]+")]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-class SettingsError(ValueError):
-    """A setting cannot be used; the message names it and says what it may be."""
 
 
 class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,31 +54,11 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> ConsoleSetting
     Raises:
         SettingsError: a value does not fit, or a CONSOLE_* variable is not known.
     """
-    known = {f"CONSOLE_{name.upper()}": name for name in ConsoleSettings.__struct_fields__}
-    values: dict[str, Any] = {}
-    for variable, text in environment.items():
-        # Kubernetes adds CONSOLE_PORT=tcp://… and CONSOLE_SERVICE_HOST for a service named "console": not ours.
-        if not variable.startswith(("CONSOLE_",)) or text.startswith("tcp://"):
-            continue
-        if variable.startswith(("CONSOLE_SERVICE_", "CONSOLE_PORT_")):
-            continue
-        if variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
-            raise SettingsError(f"{variable} is not a setting{hint}")
-        if text:
-            values[known[variable]] = text.rstrip("/") if variable.endswith("_URL") else text
-    try:
-        settings = msgspec.convert(values, ConsoleSettings, strict=False, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        message, _, field = str(error).partition(" - at `$.")
-        raise SettingsError(f"CONSOLE_{field.rstrip('`').upper()}: {message}") from None
+    settings, _ = read("CONSOLE", ConsoleSettings, environment)
+    addresses = {
+        name: getattr(settings, name).rstrip("/") for name in ConsoleSettings.__struct_fields__ if name.endswith("_url")
+    }
+    settings = msgspec.structs.replace(settings, **addresses)
     if settings.host not in LOOPBACK and not settings.password:
         raise SettingsError(f"CONSOLE_HOST={settings.host} would be reachable from outside: set CONSOLE_PASSWORD first")
     return settings
-
-
-def _path(kind: type[Any], value: Any) -> Any:
-    if kind is Path:
-        return Path(value)
-    raise NotImplementedError(kind)

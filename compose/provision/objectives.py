@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 
+from compose.environment import read
+
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
-
-
-class ObjectivesError(ValueError):
-    """An OBJECTIVE_* variable cannot be used; the message names it and says what it may be."""
 
 
 class Objectives(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,21 +55,6 @@ def read_objectives(environment: Mapping[str, str] = os.environ) -> Objectives:
     """Read the objectives from OBJECTIVE_* variables, for example OBJECTIVE_ACCURACY=0.88.
 
     Raises:
-        ObjectivesError: a variable is not known, or its value does not fit.
+        SettingsError: a variable is not known, or its value does not fit.
     """
-    known = {f"OBJECTIVE_{name.upper()}": name for name in Objectives.__struct_fields__}
-    values: dict[str, str] = {}
-    for variable, text in environment.items():
-        if not variable.startswith("OBJECTIVE_"):
-            continue
-        if variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
-            raise ObjectivesError(f"{variable} is not a setting{hint}")
-        if text:
-            values[known[variable]] = text
-    try:
-        return msgspec.convert(values, Objectives, strict=False)
-    except msgspec.ValidationError as error:
-        message, _, field = str(error).partition(" - at `$.")
-        raise ObjectivesError(f"OBJECTIVE_{field.rstrip('`').upper()}: {message}") from None
+    return read("OBJECTIVE", Objectives, environment)[0]

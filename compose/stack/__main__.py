@@ -12,8 +12,9 @@ from typing import TextIO
 import click
 import msgspec
 
+from compose.environment import SettingsError
 from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies, sbom
-from compose.stack.settings import SettingsError, StackSettings, read_settings
+from compose.stack.settings import StackSettings, read_settings
 
 
 def _say(line: str) -> None:

@@ -29,8 +29,9 @@ def migrate(
     import httpx
     from rich.progress import Progress
 
+    from compose.environment import SettingsError
     from compose.stack.migrate import Migration
-    from compose.stack.settings import SettingsError, read_settings
+    from compose.stack.settings import read_settings
     from compose.stack.supervisor import StackError
 
     try:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compose.stack.settings import SettingsError, StackSettings, read_settings
+from compose.environment import SettingsError
+from compose.stack.settings import StackSettings, read_settings
 
 if TYPE_CHECKING:
     from compose.stack.backup import Places

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from compose.provision import alertmanager, prometheus
-from compose.provision.objectives import ObjectivesError, read_objectives
+from compose.provision.objectives import read_objectives
 from compose.stack.services import Service
-from compose.stack.settings import SettingsError, StackSettings
+from compose.stack.settings import StackSettings
 
 # The upstream name first, then Debian's; Debian puts both where an ordinary user's PATH may not look.
 PROMETHEUS_NAMES = ("prometheus",)
@@ -115,10 +115,7 @@ def write_configuration(
     folder.mkdir(parents=True, exist_ok=True)
     manager = settings.alertmanager_port if "alertmanager" in running else None
     if "prometheus" in running:
-        try:
-            rules = prometheus.rules(read_objectives(environment))
-        except ObjectivesError as error:
-            raise SettingsError(str(error)) from None
+        rules = prometheus.rules(read_objectives(environment))
         targets = prometheus.local_targets(
             app=settings.app_port,
             shipper=settings.shipper_port,

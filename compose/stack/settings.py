@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+
+from compose.environment import SettingsError, refuse_unknown
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 WebAddress = Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$")]
@@ -29,10 +30,6 @@ VARIABLES = {
 }
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-
-
-class SettingsError(ValueError):
-    """A setting cannot be used; the message names it and says what it may be."""
 
 
 class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,10 +118,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> StackSettings:
     """
     known = set(VARIABLES.values())
     for name in environment:
-        if name.startswith("STACK_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
-            raise SettingsError(f"{name} is not a setting{hint}")
+        if name.startswith("STACK_"):
+            refuse_unknown(name, known)
     values: dict[str, str] = {"stack_dir": str(default_stack_dir())}
     for field, name in VARIABLES.items():
         # Kubernetes puts SHIPPER_PORT=tcp://10.0.0.1:9108 there for a service named "shipper": not ours.

@@ -14,10 +14,11 @@ import threading
 import duckdb
 from pythonjsonlogger.json import JsonFormatter
 
+from compose.environment import SettingsError
 from compose.store.engine import Engine
 from compose.store.errors import StoreError
 from compose.store.lifecycle import to_delete
-from compose.store.settings import SettingsError, StoreSettings, read_settings
+from compose.store.settings import StoreSettings, read_settings
 
 log = logging.getLogger("compose.store")
 

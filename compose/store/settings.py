@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
+
+from compose.environment import SettingsError, read
 
 Bytes = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 _MIB = 1024 * 1024
-# What Kubernetes adds for a service named "store": STORE_PORT=tcp://…, STORE_SERVICE_HOST, STORE_PORT_9200_TCP_ADDR.
-_SERVICE_LINK = re.compile(r"STORE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)")
-
-
-class SettingsError(ValueError):
-    """A setting cannot be used; the message names it and says what it may be."""
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,26 +71,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[StoreSet
     Raises:
         SettingsError: a value does not fit, or a STORE_* variable is not known.
     """
-    known = {f"STORE_{name.upper()}": name for name in StoreSettings.__struct_fields__}
-    values: dict[str, Any] = {}
-    ignored: list[str] = []
-    for variable, text in environment.items():
-        if not variable.startswith("STORE_"):
-            continue
-        if _SERVICE_LINK.fullmatch(variable) or (variable == "STORE_PORT" and text.startswith("tcp://")):
-            ignored.append(variable)
-        elif variable in known:
-            if text:
-                values[known[variable]] = text
-        else:
-            near = difflib.get_close_matches(variable, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
-            raise SettingsError(f"{variable} is not a setting{hint}")
-    try:
-        settings = msgspec.convert(values, StoreSettings, strict=False, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        message, _, field = str(error).partition(" - at `$.")
-        raise SettingsError(f"STORE_{field.rstrip('`').upper()}: {message}") from None
+    settings, ignored = read("STORE", StoreSettings, environment)
     repositories = settings.repository_dir and settings.repository_dir.expanduser().absolute()
     settings = msgspec.structs.replace(settings, dir=settings.dir.expanduser().absolute(), repository_dir=repositories)
     if settings.host not in ("127.0.0.1", "::1", "localhost") and not (settings.password or settings.api_key):
@@ -104,9 +79,3 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[StoreSet
             f"STORE_HOST={settings.host} would be reachable from outside: set STORE_PASSWORD or STORE_API_KEY first"
         )
     return settings, ignored
-
-
-def _path(kind: type[Any], value: Any) -> Any:
-    if kind is Path:
-        return Path(value)
-    raise NotImplementedError(kind)

@@ -12,10 +12,11 @@ import msgspec
 import pytest
 import yaml
 
+from compose.environment import SettingsError
 from compose.stack import monitoring, ports
 from compose.stack.monitoring import absence, find, monitoring_services, write_configuration
 from compose.stack.services import Service, services, stop_order
-from compose.stack.settings import SettingsError, StackSettings, read_settings
+from compose.stack.settings import StackSettings, read_settings
 from compose.stack.supervisor import Supervisor
 from compose.stack.up import monitoring_parts
 from tests.optional import need

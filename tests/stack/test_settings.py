@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from compose.environment import SettingsError
 from compose.stack.services import services, stop_order
-from compose.stack.settings import SettingsError, read_settings
+from compose.stack.settings import read_settings
 
 
 def test_defaults_are_the_documented_ports() -> None:
