@@ -128,3 +128,98 @@ def test_a_disk_that_is_full_refuses_and_reads_go_on(small: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_disk_that_others_fill_refuses_and_heals(small: Path) -> None:
+    """While another program leaves no byte free, reads go on and writes are 429; with space back writes are taken."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **os.environ, "STORE_DIR": str(small / "store"), "STORE_PORT": str(port), "STORE_DISK_RESERVE": str(8 * 2**20),
+    }  # fmt: skip
+    filler = small / "filler"
+    with (small.parent / "store.log").open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-P", "-m", "compose.store"], env=environment, stderr=output)
+    headers = {"content-type": "application/x-ndjson"}
+    try:
+        wait_for(url, process)
+        before = b"".join(LINE % (number, b"before") for number in range(500))
+        answer = httpx.post(f"{url}/_bulk?refresh=true", content=before, timeout=120, headers=headers)
+        assert answer.json()["errors"] is False
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"\0" * 2**20)
+            except OSError:
+                pass  # no space left
+        statuses = list[int]()  # one may still be taken: the free bytes are asked for once a second
+        deadline = time.monotonic() + 60
+        while statuses[-3:] != [429] * 3 and time.monotonic() < deadline:
+            body = LINE % (500 + len(statuses), b"full")
+            item = httpx.post(f"{url}/_bulk", content=body, timeout=120, headers=headers).json()
+            statuses.append(item["items"][0]["create"]["status"])
+            found = httpx.post(f"{url}/logs/_search", json={"query": {"match": {"message": "before"}}}, timeout=60)
+            assert found.status_code == 200, found.text
+            assert found.json()["hits"]["total"]["value"] == 500
+            assert httpx.get(f"{url}/logs/_doc/7", timeout=60).json()["found"] is True
+        assert statuses[-1] == 429
+        assert set(statuses) <= {201, 429}
+        filler.unlink()
+        deadline, status = time.monotonic() + 60, 0
+        while status != 201 and time.monotonic() < deadline:
+            answer = httpx.post(
+                f"{url}/_bulk?refresh=true", content=LINE % (600, b"after"), timeout=60, headers=headers
+            )
+            status = answer.json()["items"][0]["create"]["status"]
+        assert status == 201
+        assert httpx.get(f"{url}/logs/_count", timeout=60).json()["count"] == 501 + statuses.count(201)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_disk_that_others_fill_while_documents_wait_loses_nothing(small: Path) -> None:
+    """Acknowledged documents that were not loaded when the disk filled up are there once there is room again."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **os.environ, "STORE_DIR": str(small / "store"), "STORE_PORT": str(port), "STORE_DISK_RESERVE": "0",
+        "STORE_REFRESH_SECONDS": "1",
+    }  # fmt: skip
+    filler = small / "filler"
+    with (small.parent / "store.log").open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-P", "-m", "compose.store"], env=environment, stderr=output)
+    headers = {"content-type": "application/x-ndjson"}
+    acknowledged = set[int]()
+    try:
+        wait_for(url, process)
+        httpx.put(f"{url}/logs", timeout=60).raise_for_status()
+        with filler.open(
+            "wb", buffering=0
+        ) as file:  # all but six MiB, so that the translog fits and its loading does not
+            for _ in range(2**20):
+                if os.statvfs(small).f_bavail * os.statvfs(small).f_frsize < 6 * 2**20:
+                    break
+                file.write(b"\0" * 2**18)
+            for start in range(0, 6000, 500):
+                body = b"".join(LINE % (n, os.urandom(400).hex().encode()) for n in range(start, start + 500))
+                items = httpx.post(f"{url}/_bulk", content=body, timeout=120, headers=headers).json().get("items", [])
+                acknowledged |= {int(each["create"]["_id"]) for each in items if each["create"]["status"] == 201}
+            try:
+                while True:
+                    file.write(b"\0" * 4096)
+            except OSError:
+                pass  # no space left
+        assert acknowledged
+        filler.unlink()
+        deadline, count = time.monotonic() + 60, -1
+        while count != len(acknowledged) and time.monotonic() < deadline:
+            httpx.post(f"{url}/_refresh", timeout=60)
+            count = httpx.get(f"{url}/logs/_count", timeout=60).json().get("count", -1)
+        assert count == len(acknowledged)
+        some = sorted(acknowledged)[:: max(1, len(acknowledged) // 50)]
+        asked = httpx.post(f"{url}/logs/_mget", json={"ids": [str(number) for number in some]}, timeout=60).json()
+        assert all(document["found"] for document in asked["docs"])
+    finally:
+        process.kill()
+        process.wait()

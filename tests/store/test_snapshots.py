@@ -215,3 +215,51 @@ def test_a_damage_found_by_a_search_is_mended_while_running(tmp_path: Path) -> N
         assert "damaged" in str(engine.last_error)
     finally:
         engine.stop()
+
+
+def many(folder: Path, documents: int) -> None:
+    """Write many documents into three indices, snapshot them, delete them, restore them, and compare all."""
+    engine = opened(folder)
+    properties = {"n": {"type": "long"}, "level": {"type": "keyword"}, "message": {"type": "text"}}
+    total = {"size": 0, "aggs": {"n": {"stats": {"field": "n"}}, "l": {"terms": {"field": "level"}}}}
+
+    def seen() -> list[Any]:
+        engine.refresh()
+        return [search(engine, engine.resolve(f"many-{day}"), total)["aggregations"] for day in range(3)]
+
+    try:
+        for day in range(3):
+            engine.create_index(f"many-{day}", {}, {"properties": properties})
+        for start in range(0, documents, 5000):
+            for day in range(3):
+                write(engine, f"many-{day}", range(start + day, min(start + 5000, documents), 3), noise=40)
+        before = seen()
+        assert sum(each["n"]["count"] for each in before) == documents
+        assert snapshot(engine, "all").state == "SUCCESS"
+        some = [f"id-{number}" for number in range(0, documents, max(1, documents // 100))]
+        sources = Writer(engine).read(engine.require("many-0"), some)
+        assert sources
+        engine.delete_indices(engine.resolve("many-*"))
+        assert not engine.resolve("many-*")
+        restore(engine, "all", indices="many-*")
+        assert seen() == before
+        after = Writer(engine).read(engine.require("many-0"), some)
+        assert {name: row[2] for name, row in after.items()} == {name: row[2] for name, row in sources.items()}
+    finally:
+        engine.stop()
+    engine = opened(folder)
+    try:
+        assert seen() == before
+    finally:
+        engine.stop()
+
+
+def test_many_documents_come_back(tmp_path: Path) -> None:
+    """Thirty thousand documents of three indices are the same after snapshot, delete, restore and a restart."""
+    many(tmp_path, 30_000)
+
+
+@pytest.mark.soak
+def test_a_million_documents_come_back(tmp_path: Path) -> None:
+    """A million documents of three indices are the same after snapshot, delete, restore and a restart."""
+    many(tmp_path, 1_000_000)
