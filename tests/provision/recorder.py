@@ -2,8 +2,9 @@
 
 The real local stack (app, shipper, store, Prometheus, Alertmanager) serves real requests; each scrape of their real
 /metrics stands for one 15 s later, so that 20 minutes take one. In minutes 10 to 14 more clients call at once than the
-app takes, which then answers 503. What is compressed: the times of samples and log lines, and gauges that hold an
-instant. What is not: durations, and the windows that the app keeps by its own clock (error rate of five minutes).
+app takes, which then answers 503. What is compressed: the times of samples and log lines, gauges that hold an instant,
+and the error rate, whose five minutes the app keeps by its own clock: it is computed anew from the recorded counters of
+the same requests. What is not: durations, and the active users' five minutes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tests.stack.running import RunningStack, free_ports, running_stack
 SECONDS = 0.75  # that one scrape interval takes here
 CALM, CROWD = 5, 16  # requests between two scrapes, and at the same moment in the burst
 BURST = range(10, 14)
+WINDOW = 300  # seconds of the app's error rate
 # Of Prometheus and Alertmanager only what panels and alerts ask for: they expose a thousand series.
 KEPT = ("prometheus_tsdb_head_series", "prometheus_rule_evaluation_failures_total",
         "prometheus_notifications_dropped_total", "alertmanager_notifications_total",
@@ -123,7 +125,7 @@ class Recorder:
     def openmetrics(self) -> str:
         """Return the run as OpenMetrics text, each series in order of time."""
         lines, last = [], ""
-        for (name, pairs), samples in sorted(self.series.items()):
+        for (name, pairs), samples in sorted(with_error_rate(self.series).items()):
             if name != last:
                 lines.append(f"# TYPE {name} unknown")
                 last = name
@@ -142,6 +144,31 @@ class Recorder:
                 stamp = datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")
                 found.append({**document, "@timestamp": stamp.replace("+00:00", "Z")})
         return sorted(found, key=lambda document: document["@timestamp"])
+
+
+def with_error_rate(series: dict[Identity, list[tuple[int, float]]]) -> dict[Identity, list[tuple[int, float]]]:
+    """Return the series with ml_prediction_error_rate as the app counts it, over five minutes of the run.
+
+    5xx over all requests to /predict (GUIDE.md), by the counters at each scrape and 300 s before it.
+    """
+    grown: dict[int, list[float]] = {}  # instant → failed, all
+    for (name, pairs), samples in series.items():
+        labels = dict(pairs)
+        if name == "http_requests_total" and labels.get("endpoint") == "/predict":
+            for at, value in samples:
+                both = grown.setdefault(at, [0.0, 0.0])
+                both[0] += value if labels["status"].startswith("5") else 0.0
+                both[1] += value
+
+    def rate(at: int) -> float:
+        failed, every = grown[at]
+        earlier = grown.get(at - WINDOW, [0.0, 0.0])  # the app was started for this run
+        return (failed - earlier[0]) / (every - earlier[1]) if every > earlier[1] else 0.0
+
+    return {
+        identity: [(at, rate(at)) for at, _ in samples] if identity[0] == "ml_prediction_error_rate" else samples
+        for identity, samples in series.items()
+    }
 
 
 def _escaped(value: str) -> str:

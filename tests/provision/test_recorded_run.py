@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import yaml
 
-from compose.provision.alerts import groups
+from compose.console.alerting import phases
+from compose.console.definitions import tree
+from compose.provision.alerts import alerts, groups
 from compose.provision.files import FOLDER
 from compose.provision.panels import Panel, dashboards
+from tests.console.recorded import evaluate, recorded_samples
 from tests.provision.panel_values import table
 from tests.provision.recording import END, START, STEP, log_lines, openmetrics
 from tests.provision.servers import prometheus_command, query, query_range, running
@@ -134,3 +138,23 @@ def test_the_recording_is_whole() -> None:
     assert stamps == sorted(stamps)
     assert {"INFO", "WARNING", "ERROR"} <= {each.get("level") for each in lines}
     assert msgspec.json.encode(lines[0])
+
+
+def test_the_burst_fires_its_alert_and_ends(prometheus_url: str) -> None:
+    """The error rate goes over 10 % in the burst and is back at nothing at the end; its alert holds in between only."""
+    rate = query_range(prometheus_url, "ml_prediction_error_rate", START, END, STEP)[0]["values"]
+    values = [float(value) for _, value in rate]
+    assert values[0] == values[-1] == 0
+    assert max(values) > 0.3
+    alert = next(each for each in alerts() if each.key == "PredictionErrorRateHigh/critical")
+    held = [int(at) for at, _ in query_range(prometheus_url, alert.expr, START, END, STEP)[0]["values"]]
+    assert held == list(range(held[0], held[-1] + 1, STEP))
+    assert held[-1] - held[0] > 120, "longer than it has to hold before it fires"
+    assert held[0] >= START + 600
+    assert held[-1] < END - 60
+    # the same by the console: firing in the burst, nothing at the end
+    for moment, phase in ((START + 840, "firing"), (END, "inactive")):
+        times = np.arange(moment - 300, moment + 1, 15, dtype=float)
+        assert [
+            state.phase for state in phases(alert, evaluate(recorded_samples(), tree(alert.expr), times), times)
+        ] == [phase]
