@@ -11,7 +11,7 @@ from dash import Dash, Input, Output
 from compose.console import api, security, shell, timing
 from compose.console.history import History
 from compose.console.overview_data import Parts
-from compose.console.pages import dashboard, logs, model, overview, panels, pipeline, tryit
+from compose.console.pages import dashboard, logs, model, overview, panels, pipeline, runbook, tryit
 from compose.console.parts import notice
 from compose.console.services import Services
 from compose.console.settings import ConsoleSettings
@@ -60,12 +60,14 @@ def create_console(settings: ConsoleSettings, aims: Objectives | None = None, *,
     model.callbacks(app, parts, objectives)
     pipeline.callbacks(app, parts, settings.dead_letters)
     tryit.callbacks(app, parts)
+    runbook.callbacks(app)
     frames = {
         "/": overview.layout,
         "/logs": logs.layout,
         "/dashboard": dashboard.layout,
         "/model": model.layout,
         "/pipeline": pipeline.layout,
+        "/runbook": runbook.layout,
         "/try": lambda: tryit.layout(parts.services),
     }
 

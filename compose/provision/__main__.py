@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def main() -> None:
 @main.command()
 @click.option("--to", default=FOLDER, type=click.Path(path_type=Path), help="Another folder than the checkout's.")
 def write(to: Path) -> None:
-    """Write what changed; OBJECTIVE_* variables are followed."""
-    write_files(to, click.echo, read_objectives())
+    """Write what changed; OBJECTIVE_* variables and RUNBOOK_URL are followed."""
+    write_files(to, click.echo, read_objectives(), os.environ.get("RUNBOOK_URL", ""))
 
 
 @main.command()

@@ -45,10 +45,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         """Name and severity: unique."""
         return f"{self.name}/{self.severity}"
 
-    @property
-    def runbook(self) -> str:
-        """Path and anchor of what to do about it."""
-        return f"{RUNBOOK}#{self.name.lower()}"
+    def runbook(self, page: str = "") -> str:
+        """Return where it says what to do about it.
+
+        Args:
+            page: address of the runbook; empty: its path in the sources.
+        """
+        return f"{page or RUNBOOK}#{self.name.lower()}"
 
 
 class Group(msgspec.Struct, frozen=True):

@@ -13,14 +13,19 @@ from compose.provision.panels import dashboards
 FOLDER = Path(__file__).resolve().parent / "generated"
 
 
-def generated(objectives: Objectives | None = None) -> dict[str, str]:
-    """Return the content of each generated file by its path."""
+def generated(objectives: Objectives | None = None, runbook: str = "") -> dict[str, str]:
+    """Return the content of each generated file by its path.
+
+    Args:
+        objectives: the numbers; None for the defaults.
+        runbook: address of the page that alerts point to; empty: its path in the sources.
+    """
     aims = objectives or Objectives()
     local = prometheus.local_targets(app=5000, shipper=9108, store=9200, prometheus=9090, alertmanager=9093)
     contents = {
         "prometheus/prometheus.yml": prometheus.configuration(prometheus.DOCKER_TARGETS, "alertmanager:9093"),
         "prometheus/prometheus.local.yml": prometheus.configuration(local, "127.0.0.1:9093", stack="local"),
-        "prometheus/rules.yml": prometheus.rules(aims),
+        "prometheus/rules.yml": prometheus.rules(aims, runbook=runbook),
         "alertmanager/alertmanager.yml": alertmanager.configuration(),
         "alertmanager/alertmanager.webhook.yml": alertmanager.configuration(
             webhook={"url_file": alertmanager.WEBHOOK_FILE}, watchdog={"url_file": alertmanager.WATCHDOG_FILE}
@@ -29,7 +34,7 @@ def generated(objectives: Objectives | None = None) -> dict[str, str]:
         "grafana/provisioning/datasources/datasources.yml": grafana_provisioning.datasources(),
         "grafana/provisioning/dashboards/provider.yml": grafana_provisioning.providers(),
         "grafana/provisioning/alerting/contact-points.yml": grafana_provisioning.contact_points(),
-        "grafana/provisioning/alerting/rules.yml": grafana_provisioning.alert_rules(aims),
+        "grafana/provisioning/alerting/rules.yml": grafana_provisioning.alert_rules(aims, runbook),
         "kibana/ml-pipeline.ndjson": kibana.ndjson(),
         "kibana/rule.json": _json(kibana.rule_body()),
         "kibana/connector.json": _json(kibana.connector_body()),
@@ -41,9 +46,9 @@ def generated(objectives: Objectives | None = None) -> dict[str, str]:
     return contents
 
 
-def write(folder: Path, say: Callable[[str], None], objectives: Objectives | None = None) -> None:
+def write(folder: Path, say: Callable[[str], None], objectives: Objectives | None = None, runbook: str = "") -> None:
     """Write every file that differs, and say which."""
-    for path, text in generated(objectives).items():
+    for path, text in generated(objectives, runbook).items():
         target = folder / path
         if not target.exists() or target.read_text() != text:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -73,8 +73,13 @@ def contact_points() -> str:
     )
 
 
-def alert_rules(objectives: Objectives | None = None) -> str:
-    """Return the guide's two alerts; label `origin: grafana` keeps Alertmanager from telling people twice."""
+def alert_rules(objectives: Objectives | None = None, runbook: str = "") -> str:
+    """Return the guide's two alerts; label `origin: grafana` keeps Alertmanager from telling people twice.
+
+    Args:
+        objectives: the numbers; None for the defaults.
+        runbook: address of the page that the alerts point to; empty: its path in the sources.
+    """
     aims = objectives or Objectives()
     own = {alert.key: alert for alert in alerts(aims)}
     page = dashboards(aims)[0]
@@ -86,6 +91,7 @@ def alert_rules(objectives: Objectives | None = None) -> str:
             expr="ml_model_accuracy",
             comparison=("lt", aims.accuracy),
             panel=(page.uid, panel_id(page, "model-accuracy")),
+            runbook=runbook,
             no_data="NoData",
         ),
         _rule(
@@ -95,6 +101,7 @@ def alert_rules(objectives: Objectives | None = None) -> str:
             expr="ml_prediction_error_rate",
             comparison=("gt", aims.error_rate),
             panel=(page.uid, panel_id(page, "error-rate")),
+            runbook=runbook,
             no_data="NoData",
         ),
     ]
@@ -110,6 +117,7 @@ def _rule(
     expr: str,
     comparison: tuple[str, float],
     panel: tuple[str, int],
+    runbook: str,
     no_data: str,
 ) -> dict[str, Any]:
     expression = {"type": "__expr__", "uid": "__expr__"}
@@ -127,7 +135,7 @@ def _rule(
         "annotations": {
             "summary": alert.summary,
             "description": "The value is {{ $values.B.Value }}.",
-            "runbook_url": alert.runbook,
+            "runbook_url": alert.runbook(runbook),
         },
         "notification_settings": {"receiver": RECEIVER},
         "data": [

@@ -81,17 +81,18 @@ def configuration(
     return yaml_text(content)
 
 
-def rules(objectives: Objectives | None = None, *, compressed: float = 1) -> str:
+def rules(objectives: Objectives | None = None, *, compressed: float = 1, runbook: str = "") -> str:
     """Return the rules file.
 
     Args:
         objectives: the numbers; None for the defaults.
         compressed: how many times shorter `for` and the intervals are: only for tests that cannot wait for minutes.
+        runbook: address of the page that the alerts point to; empty: its path in the sources.
     """
-    return yaml_text({"groups": [_group(group, compressed) for group in groups(objectives)]})
+    return yaml_text({"groups": [_group(group, compressed, runbook) for group in groups(objectives)]})
 
 
-def _group(group: Group, compressed: float) -> dict[str, Any]:
+def _group(group: Group, compressed: float, runbook: str) -> dict[str, Any]:
     recorded = [{"record": rule.record, "expr": rule.expr} for rule in group.recordings]
     raised = [
         {
@@ -102,7 +103,7 @@ def _group(group: Group, compressed: float) -> dict[str, Any]:
             "annotations": {
                 "summary": alert.summary,
                 "description": alert.description,
-                "runbook_url": alert.runbook,
+                "runbook_url": alert.runbook(runbook),
             },
         }
         for alert in group.alerts

@@ -115,7 +115,8 @@ def write_configuration(
     folder.mkdir(parents=True, exist_ok=True)
     manager = settings.alertmanager_port if "alertmanager" in running else None
     if "prometheus" in running:
-        rules = prometheus.rules(read_objectives(environment))
+        page = settings.runbook_url or f"{settings.console_url}/runbook"
+        rules = prometheus.rules(read_objectives(environment), runbook=page)
         targets = prometheus.local_targets(
             app=settings.app_port,
             shipper=settings.shipper_port,

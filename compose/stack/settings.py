@@ -27,6 +27,7 @@ VARIABLES = {
     "monitoring": "STACK_MONITORING",
     "alert_webhook_url": "ALERT_WEBHOOK_URL",
     "watchdog_webhook_url": "WATCHDOG_WEBHOOK_URL",
+    "runbook_url": "RUNBOOK_URL",
 }
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +45,7 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
         monitoring: `auto` runs Prometheus and Alertmanager where they are installed, `off` never (STACK_MONITORING).
         alert_webhook_url: who is told of alerts; empty for nobody (ALERT_WEBHOOK_URL).
         watchdog_webhook_url: who notices that alerting itself stopped; empty for nobody (WATCHDOG_WEBHOOK_URL).
+        runbook_url: page that alerts point to; empty for the console's (RUNBOOK_URL).
     """
 
     stack_dir: Path
@@ -57,6 +59,7 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
     monitoring: Literal["auto", "off"] = "auto"
     alert_webhook_url: WebAddress = ""
     watchdog_webhook_url: WebAddress = ""
+    runbook_url: WebAddress = ""
 
     @property
     def run_dir(self) -> Path:

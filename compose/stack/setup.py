@@ -113,7 +113,7 @@ def _grafana(plan: Plan, url: str, file: Path, say: Say) -> bool:
     with httpx.Client(timeout=TIMEOUT_SECONDS) as anybody, httpx.Client(auth=login, timeout=TIMEOUT_SECONDS) as client:
         waiting = _Service(anybody, "Grafana", url.rstrip("/"), say)
         waiting.wait("/api/health", lambda body: body.get("database") == "ok", plan.wait)
-        return ensure_token(Server(client, "Grafana", url), file, say, now=f"{time.time():.0f}")
+        return ensure_token(Server(client, "Grafana", url), file, say, now=str(time.time_ns()))
 
 
 def _kibana_ready(body: dict[str, Any]) -> bool:

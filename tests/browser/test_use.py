@@ -86,6 +86,16 @@ def test_one_prediction_from_form_to_log_line(stack: RunningStack, visit: Callab
     viewer.says("job", "#try-answer ul")
 
 
+def test_an_alert_leads_to_what_to_do(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
+    """The address that an alert carries opens the runbook at the alert's section, accessible and in view."""
+    viewer = visit(stack.console + "/runbook#shipperdeadletters", width=380)
+    section = viewer.page.locator("#shipperdeadletters")
+    expect(section).to_have_class(re.compile("shown"), timeout=PATIENCE)
+    expect(section).to_be_in_viewport(timeout=PATIENCE)
+    assert viewer.violations() == []
+    assert viewer.width_of_content() <= 380
+
+
 def test_the_status_is_kibanas(stack: RunningStack) -> None:
     """/api/status, as the guide curls it, says `available` where Kibana says it; every answer carries the policy."""
     answer = httpx.get(f"{stack.console}/api/status", timeout=30)

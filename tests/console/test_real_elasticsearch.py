@@ -27,7 +27,8 @@ from compose.console.samples import Floats
 from compose.console.settings import ConsoleSettings
 from compose.console.store import AwayError, Store
 from compose.console.timerange import TimeRange, parse_moment, rfc3339
-from compose.provision.panels import Panel
+from compose.provision.grafana import dashboard_json
+from compose.provision.panels import Panel, dashboards
 from compose.provision.visualisations import (
     ERROR_ANALYSIS,
     ERROR_SEARCH,
@@ -277,6 +278,34 @@ def test_a_query_that_cannot_be_read_is_refused_by_both(both: Filled) -> None:
     for store in both.stores:
         with pytest.raises(AwayError, match="says: "):
             store.search(INDEX_PATTERN, page_body(asked(both, "level:(")))
+
+
+def test_the_lines_behind_a_panel(both: Filled) -> None:
+    """Grafana's link to the console is an address that the Logs page reads; both stores have as many of its lines."""
+    links = {
+        link["url"]
+        .replace("${__from:date:iso}", rfc3339(both.start))
+        .replace("${__to:date:iso}", rfc3339(both.end + 1))
+        for page in dashboards()
+        for panel in dashboard_json(page)["panels"]
+        for link in panel.get("links", [])
+        if "console" in link["title"]
+    }
+    assert len(links) >= 5
+    found = Counter[str]()
+    for link in links:
+        url = httpx.URL(link)
+        assert (url.host, url.port, url.path) == (
+            "localhost",
+            5602,
+            "/logs",
+        )  # beside Kibana, as docs/dashboards.md says
+        search = Asked.from_address(dict(url.params), both.now)
+        assert search.spread.span == pytest.approx(both.end + 1 - both.start, abs=0.01)
+        counts = [store.search(INDEX_PATTERN, page_body(search))["hits"]["total"]["value"] for store in both.stores]
+        assert counts[0] == counts[1], search.text
+        found[search.text] = counts[0]
+    assert sum(count > 0 for count in found.values()) >= 3, found
 
 
 def test_half_an_answer_is_none(both: Filled) -> None:

@@ -1,4 +1,4 @@
-"""The set-up's part in Grafana: a service account, and its token in a file, against a server that answers as its API."""
+"""The set-up's part in Grafana: a service account and its token in a file, against a server that answers alike."""
 
 from __future__ import annotations
 

@@ -133,6 +133,15 @@
       return [parameters.get("q") || "", ids.map((id) => String(levels.includes(id.level))), String(tail),
               tail ? "Following" : "Follow", !tail, "/export.ndjson" + (search || ""), "/export.csv" + (search || "")];
     },
+    section(hash) {
+      const target = hash && document.getElementById(decodeURIComponent(hash.slice(1)));
+      for (const shown of document.querySelectorAll(".runbook.shown")) shown.classList.remove("shown");
+      if (target) {
+        target.classList.add("shown");
+        target.scrollIntoView();
+      }
+      return none();
+    },
     copy(clicks) {
       if (!clicks) return none();
       if (navigator.clipboard) navigator.clipboard.writeText(window.location.href);

@@ -12,6 +12,7 @@ from compose.console.alerting import State as AlertState
 from compose.console.alerting import covered
 from compose.console.overview_data import Parts, gather
 from compose.console.own_panels import GUIDE
+from compose.console.pages import runbook
 from compose.console.pages.panels import panel_card
 from compose.console.parts import Component
 from compose.console.services import ServiceState
@@ -119,7 +120,13 @@ def alert_row(states: list[AlertState], now: float) -> Component:
     icon = ("✕" if mood == "bad" else "!") if firing else "…"
     text = verdict.summary(first, verdict.joined(states))
     oldest = min(state.since or now for state in states)
-    about = html.Span([first.alert.name, " · for ", parts.since(oldest, now)], className="hint")
+    about = html.Span(
+        [
+            first.alert.name, " · for ", parts.since(oldest, now), " · ",
+            dcc.Link("what to do", href=runbook.address(first.alert.name), className="more"),
+        ],
+        className="hint",
+    )  # fmt: skip
     word = f"{first.phase}, {first.alert.severity}"
     return html.Li(
         [parts.state(mood if firing else "unknown", word, icon), html.Div([html.Strong(text), about])],

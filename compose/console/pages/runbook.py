@@ -1,0 +1,73 @@
+"""Runbook: docs/runbook.md, where the alerts of the local stack point to: what each one means and what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dash import ClientsideFunction, Dash, Input, Output, dcc, html
+
+from compose.console import parts
+from compose.console.parts import Component
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "runbook.md"
+ABSENT = "docs/runbook.md is not here: an installed package does not hold it, the sources do."
+_CODE = re.compile(r"`([^`]+)`")
+_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
+
+
+def address(alert: str) -> str:
+    """Return where the console shows what to do about an alert."""
+    return f"/runbook#{alert.lower()}"
+
+
+def sections(text: str) -> list[tuple[str, list[str]]]:
+    """Return title and blocks of each section; a block is what stands between two empty lines.
+
+    Args:
+        text: Markdown whose sections begin with `## `.
+    """
+    found: list[tuple[str, list[str]]] = []
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = part.partition("\n")
+        pieces = re.split(r"(^```.*?^```\n?)", body, flags=re.MULTILINE | re.DOTALL)
+        blocks: list[str] = []
+        for piece in pieces:
+            blocks += [piece] if piece.startswith("```") else piece.split("\n\n")
+        found.append((title.strip(), [block.strip("\n") for block in blocks if block.strip()]))
+    return found
+
+
+def block(text: str) -> Component:
+    """Return a block as elements: code and tables as they are written, the rest as a paragraph with its code."""
+    if text.startswith("```"):
+        return html.Pre(text.partition("\n")[2].removesuffix("```").rstrip(), tabIndex="0")
+    if text.startswith(("|", "- ", "1. ")):
+        return html.Pre(text.replace("`", ""), tabIndex="0", className="wrapped")
+    pieces = _CODE.split(_LINK.sub(r"\1", " ".join(text.splitlines())))
+    return html.P([html.Code(piece) if place % 2 else piece for place, piece in enumerate(pieces)])
+
+
+def layout() -> Component:
+    """Return the page."""
+    try:
+        text = PAGE.read_text(encoding="utf-8")
+    except OSError:
+        return parts.notice(ABSENT, "attention")
+    cards = [
+        html.Section(
+            [html.H2(title), *map(block, blocks)], id=title.lower().replace(" ", "-"), className="card runbook"
+        )
+        for title, blocks in sections(text)
+    ]
+    return html.Div([html.H1("Runbook", className="page-title"), *cards, dcc.Store(id="runbook-shown")])
+
+
+def callbacks(app: Dash) -> None:
+    """Register what brings the alert of the address into view."""
+    app.clientside_callback(
+        ClientsideFunction("ui", "section"),
+        Output("runbook-shown", "data"),
+        Input("url", "hash"),
+        Input("runbook-shown", "id"),
+    )
