@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import signal
+import site
 import socket
 import struct
 import subprocess
@@ -23,7 +24,7 @@ logger = logging.getLogger("shipper.crew")
 
 JOBS = 32  # that one worker may have at a time; so many fit into the socket, and a send does not block
 SEND_SECONDS = 5.0
-SILENCE = 30.0  # seconds without a word from a worker: it hangs
+SILENCE = 60.0  # seconds without a word from a worker: it hangs
 LONGEST_PAUSE = 10.0  # between two starts of a worker that ends again and again
 STEADY = 30.0  # seconds of life after which an end is the first one again
 
@@ -48,7 +49,8 @@ Launch = Callable[[socket.socket, int], Process]
 
 def launch(end: socket.socket, number: int) -> Process:
     """Start a worker process at one end of a way."""
-    path = os.pathsep.join(part for part in (root(), os.environ.get("PYTHONPATH", "")) if part)
+    here = "" if root() in site.getsitepackages() else root()
+    path = os.pathsep.join(part for part in (here, os.environ.get("PYTHONPATH", "")) if part)
     with end:
         return subprocess.Popen(
             [sys.executable, "-m", "shipper.worker", str(end.fileno()), str(number)],
@@ -89,6 +91,7 @@ class Hand:
         silent: seconds since it said something, of which this process was not asleep itself.
         born: moment of its start.
         flushed: nothing was given to it since it was told to flush.
+        ended: it was told to end, and gets nothing any more.
     """
 
     def __init__(self, number: int, start: Launch, heard: Callable[[Hand, Report | None], None]) -> None:
@@ -100,6 +103,7 @@ class Hand:
         self.silent = 0.0
         self.born = time.monotonic()
         self.flushed = True
+        self.ended = False
         self._end, theirs = pair()
         try:
             self._end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(SEND_SECONDS), 0))
@@ -133,6 +137,7 @@ class Hand:
 
     def end(self) -> None:
         """Let it end at once, by the end of its way; kill it where it does not."""
+        self.ended = True
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_RDWR)
         try:
@@ -256,21 +261,23 @@ class Crew:
             packed: it stays with one worker, which keeps it open.
             budget: bytes that one worker may hold.
         """
-        count = len(self.hands)
+        hands = [hand for hand in self.hands if not hand.ended]
+        count = len(hands)
         if not count:
             return None
         if packed:
-            order = [self.hands[source % count]]
+            order = [hands[source % count]]
         else:
             self._turn += 1
-            order = [self.hands[(self._turn + place) % count] for place in range(count)]
+            order = [hands[(self._turn + place) % count] for place in range(count)]
         free = [hand for hand in order if len(hand.jobs) < JOBS and hand.held + hand.coming < budget]
         return min(free, key=lambda hand: hand.coming, default=None)
 
     def tell(self, message: Tune | Flush) -> None:
         """Tell all of them."""
-        for hand in list(self.hands):
-            hand.tell(message)
+        for hand in self.hands:
+            if not hand.ended:
+                hand.tell(message)
 
     def end(self) -> None:
         """End all of them, whatever they are doing."""

@@ -35,15 +35,16 @@ class Sharing(Service):
         self._numbers = count(1)
         self._out: dict[int, int] = {}  # job by tail
         self._shown: set[str] = set()  # keys of `stuck` that are the workers'
+        self._named = ""  # the cluster that they know of
 
-    def _tune(self) -> Tune:
-        return Tune(self.settings, self.checkpoint.state.cluster)
+    def _tune(self, again: bool = False) -> Tune:
+        return Tune(self.settings, self.target.cluster or "", again)
 
     def _apply(self, settings: ShipperSettings) -> None:
         before = self.reloads["applied"]
         super()._apply(settings)
         if self.reloads["applied"] > before:
-            self.crew.tell(self._tune())
+            self.crew.tell(self._tune(again=True))
 
     def _halt(self) -> None:
         self.crew.end()
@@ -56,8 +57,6 @@ class Sharing(Service):
 
     def _fill(self) -> bool:
         """Give each file that has something to a worker; their reports wake this thread, so it need not go on."""
-        if self.target.cluster is None:
-            return False  # what must be there before the first document is not there yet
         moment = time.monotonic()
         trouble = self.crew.fill(moment)
         if trouble:
@@ -66,6 +65,11 @@ class Sharing(Service):
         else:
             self.tally.stuck.pop("workers", None)
         self.workers, self.restarts = len(self.crew.hands), self.crew.restarts
+        if self.target.cluster is None:
+            return False  # what must be there before the first document is not there yet
+        if self._named != self.target.cluster:
+            self._named = self.target.cluster
+            self.crew.tell(self._tune())
         for number in list(self._due):
             tail = self.tails.tails.get(number)
             if tail is None:
@@ -110,7 +114,7 @@ class Sharing(Service):
     def _flush(self) -> None:
         super()._flush()
         for hand in list(self.crew.hands):
-            if not hand.flushed and not hand.jobs:
+            if not (hand.flushed or hand.jobs or hand.ended):
                 hand.flushed = hand.tell(Flush())
 
     # -- taking

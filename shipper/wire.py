@@ -50,10 +50,17 @@ class Job(msgspec.Struct, tag="job", array_like=True):
 
 
 class Tune(msgspec.Struct, tag="tune", array_like=True):
-    """Settings to use from now on, and the cluster that everything goes to."""
+    """Settings to use from now on.
+
+    Attributes:
+        settings: all of them.
+        cluster: uuid of the one that everything goes to; empty before it is known, and then no job comes.
+        again: take them on even where they are those in use, for a secret may be another one.
+    """
 
     settings: ShipperSettings
     cluster: str
+    again: bool = False
 
 
 class Flush(msgspec.Struct, tag="flush", array_like=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
@@ -73,7 +74,8 @@ class Worker:
         self._server = Server(settings)
         self._retired: list[Server] = []
         self._maker = maker(settings)
-        self._target = Target(self._server, settings, State(cluster=tune.cluster), self._tally, lambda: None)
+        self._state = State(cluster=tune.cluster)
+        self._target = Target(self._server, settings, self._state, self._tally, lambda: None)
         self._letters = DeadLetters(settings.state_dir, settings.dead_letter_bytes)
         self._give_up = threading.Event()
         self._delivery = Delivery(
@@ -147,7 +149,9 @@ class Worker:
         elif isinstance(order, Flush):
             self._flush()
         else:
-            self._apply(order.settings)
+            self._state.cluster = order.cluster
+            if order.settings != self._settings or order.again:
+                self._apply(order.settings)
 
     def _apply(self, settings: ShipperSettings) -> None:
         """Take on other settings, which the reading process found to be usable."""
@@ -286,6 +290,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the reading process says when, also where the whole group is told
     log_to_stderr(worker=int(sys.argv[2]))
+    gc.freeze()  # what is imported stays
     work(socket.socket(fileno=int(sys.argv[1])), lambda: os._exit(0))
 
 
