@@ -28,6 +28,7 @@ from app.settings import AppSettings
 ERROR_SECONDS = 300
 DRIFT_SLOT_SECONDS = 60
 RELOAD_SECONDS = 0.5
+VERSIONS = 5  # of which live scores are shown
 SCORE_NAMES = ("accuracy", "precision", "recall", "f1_score")
 LOGGER = "app.service"
 
@@ -43,6 +44,11 @@ class Active:
 def bins(served: Served) -> int:
     """Return how many reference bins a model has."""
     return sum(len(feature.counts) for feature in served.features)
+
+
+def _scored(cells: dict[str, float]) -> tuple[dict[str, float], int]:
+    tn, fp, fn, tp = (cells[name] for name in ("tn", "fp", "fn", "tp"))
+    return dict(zip(SCORE_NAMES, rates(tn, fp, fn, tp), strict=True)), int(tn + fp + fn + tp)
 
 
 class ServiceState:
@@ -174,21 +180,22 @@ class ServiceState:
         if self.log.file is not None:
             self.log.file.close()
 
-    def live(self) -> tuple[dict[str, float], int, float] | None:
-        """Return the active model's live scores, number of labels and mean delay; None without a model."""
+    def live(self) -> tuple[dict[str, float], int]:
+        """Return the active model's scores on labels and their number; nothing without a model."""
         if self.model is None:
-            return None
-        cells = self.feedback.confusion(self.model.about.version, self.settings.live_days)
-        count = int(cells["tn"] + cells["fp"] + cells["fn"] + cells["tp"])
-        values = rates(cells["tn"], cells["fp"], cells["fn"], cells["tp"])
-        return dict(zip(SCORE_NAMES, values, strict=True)), count, cells["delay"]
+            return {}, 0
+        return _scored(self.feedback.confusion(self.model.about.version, self.settings.live_days))
+
+    def live_by_version(self) -> dict[str, tuple[dict[str, float], int]]:
+        """Return the same of the versions that predicted last: labels still come for one that is active no more."""
+        cells = self.feedback.confusions(self.settings.live_days)
+        return {version: _scored(cells[version]) for version in list(cells)[:VERSIONS]}
 
     def scores(self) -> tuple[dict[str, float], bool, int]:
         """Return the scores to show, whether they are live, and how many labels there are."""
-        live = self.live()
-        if self.model is None or live is None:
+        values, count = self.live()
+        if self.model is None:
             return {}, False, 0
-        values, count, _ = live
         if count >= self.settings.live_minimum:
             return values, True, count
         hold_out = self.model.about.scores.get("all")
@@ -267,6 +274,19 @@ class ServiceState:
                 ("metric",),
                 [((name,), value) for name, value in estimates.items() if samples],
             )
+        by_version = self.live_by_version()
+        yield (
+            "ml_model_live_score",
+            "Scores on labels by the version that predicted, at most five.",
+            ("metric", "version"),
+            [((name, each), value) for each, (scores, _) in by_version.items() for name, value in scores.items()],
+        )
+        yield (
+            "ml_model_live_labels",
+            "Labelled predictions in the window by the version that predicted.",
+            ("version",),
+            [((each,), float(labels)) for each, (_, labels) in by_version.items()],
+        )
         yield "ml_model_loaded", "Whether a model is loaded.", (), [((), float(self.model is not None))]
         yield (
             "ml_model_metrics_live",
@@ -337,5 +357,11 @@ class ServiceState:
                 "dropped": file.dropped if file else 0,
                 "last_error": file.last_error if file else None,
             },
-            "feedback": {"last_error": self.feedback.last_error},
+            "feedback": {
+                "last_error": self.feedback.last_error,
+                "versions": {
+                    version: {"labels": labels, "scores": scores}
+                    for version, (scores, labels) in self.live_by_version().items()
+                },
+            },
         }

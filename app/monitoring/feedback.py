@@ -19,6 +19,7 @@ FIND_SECONDS = 0.5  # how long an unknown id may still be on its way from anothe
 PRUNE_SECONDS = 60.0
 QUEUE_ROWS = 100_000
 CACHE_SECONDS = 1.0
+CELLS = ("tn", "fp", "fn", "tp", "delay")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS prediction (
     request_id TEXT NOT NULL, instance INTEGER NOT NULL, made_at REAL NOT NULL, version TEXT NOT NULL,
@@ -65,7 +66,7 @@ class FeedbackStore:
         self._path, self._days, self._rows, self._clock, self._on_lost = path, days, rows, clock, on_lost
         self.last_error: str | None = None
         self._waiting: queue.Queue[list[Prediction] | None] = queue.Queue(QUEUE_ROWS)
-        self._cache: dict[tuple[str, float], tuple[float, dict[str, float]]] = {}
+        self._cache: tuple[float, float, dict[str, dict[str, float]]] | None = None
         # SQLite does not wait while the journal's mode changes: workers that start together take turns.
         with path.with_suffix(".lock").open("a") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
@@ -128,24 +129,30 @@ class FeedbackStore:
 
     def confusion(self, version: str, days: float) -> dict[str, float]:
         """Return tn, fp, fn, tp and the mean label delay in seconds of a version's predictions of the last days."""
+        return self.confusions(days).get(version) or dict.fromkeys(CELLS, 0.0)
+
+    def confusions(self, days: float) -> dict[str, dict[str, float]]:
+        """Return the same of each version that has labels, the version that predicted last first."""
         now = self._clock()
-        kept = self._cache.get((version, days))
-        if kept is not None and 0 <= now - kept[0] < CACHE_SECONDS:
-            return kept[1]
-        out = dict.fromkeys(("tn", "fp", "fn", "tp", "delay"), 0.0)
-        count = 0
+        if self._cache is not None and self._cache[1] == days and 0 <= now - self._cache[0] < CACHE_SECONDS:
+            return self._cache[2]
+        out: dict[str, dict[str, float]] = {}
+        last: dict[str, float] = {}
         with self._open() as database:
             found = database.execute(
-                "SELECT predicted, actual, COUNT(*), SUM(labelled_at - made_at) FROM prediction "
-                "WHERE version = ? AND made_at >= ? AND actual IS NOT NULL GROUP BY predicted, actual",
-                (version, now - days * 86_400),
+                "SELECT version, predicted, actual, COUNT(*), SUM(labelled_at - made_at), MAX(made_at) FROM prediction "
+                "WHERE made_at >= ? AND actual IS NOT NULL GROUP BY version, predicted, actual",
+                (now - days * 86_400,),
             )
-            for predicted, actual, number, delay in found:
-                out[("t" if predicted == actual else "f") + "np"[predicted]] = number
-                out["delay"] += delay
-                count += number
-        out["delay"] = out["delay"] / count if count else 0.0
-        self._cache = {(version, days): (now, out)}
+            for version, predicted, actual, number, delay, newest in found:
+                cells = out.setdefault(version, dict.fromkeys(CELLS, 0.0))
+                cells[("t" if predicted == actual else "f") + "np"[predicted]] = number
+                cells["delay"] += delay
+                last[version] = max(newest, last.get(version, newest))
+        for cells in out.values():
+            cells["delay"] /= cells["tn"] + cells["fp"] + cells["fn"] + cells["tp"]
+        out = {version: out[version] for version in sorted(out, key=lambda each: -last[each])}
+        self._cache = (now, days, out)
         return out
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ from app.model.evaluation import measure, roc_auc
 from app.model.scoring import Scorer, compile_trees
 from app.model.training import CANDIDATES, fit, only_required, split_scores, train
 from app.schema import CATEGORICAL, FIELDS, OPTIONAL
-from tests.app.conftest import NOW
+from tests.app.conftest import NOW, ROOT
 
 
 def test_the_scorer_equals_scikit_learn_over_ten_thousand_rows() -> None:
@@ -157,6 +158,22 @@ def test_figures_on_the_real_file(bank: Dataset) -> None:
     assert scores["required"].roc_auc >= 0.866
     assert scores["all"].accuracy >= 0.907
     assert scores["all"].roc_auc >= 0.934
+    page = (ROOT / "docs" / "model.md").read_text()
+    for title, name in (
+        ("all", "all"),
+        ("the eight required ones", "required"),
+        ("all but the call's duration", "without duration"),
+    ):
+        each = scores[name]
+        ((accuracy, auc),) = re.findall(rf"^\| {title} \| ([\d.]+), ([\d.]+) \|", page, re.MULTILINE)
+        ((*rates, found),) = re.findall(
+            rf"^\| {title} \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d,]+) \|", page, re.MULTILINE
+        )
+        told = [float(figure) for figure in (accuracy, auc, *rates)]
+        measured = [each.accuracy, each.roc_auc, each.precision, each.recall, each.f1_score]
+        assert told == pytest.approx(measured, abs=0.01), f"docs/model.md, {title}"
+        assert int(found.replace(",", "")) == pytest.approx(each.confusion[1][1], rel=0.03)
+    assert f"of {sum(scores['all'].confusion[1]):,}" in page
 
 
 def test_generated_data_teach_nearly_as_much(bank: Dataset) -> None:

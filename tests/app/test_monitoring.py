@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from flask import Flask
@@ -88,8 +90,6 @@ def windows(model: bundle.Bundle, data: Dataset, size: int) -> list[list[drift.D
 @pytest.fixture(scope="module")
 def large() -> bundle.Bundle:
     """A model of 30,000 generated rows: a reference large enough to be compared with."""
-    import msgspec
-
     from app.model.reference import build
     from app.model.scoring import Scorer, compile_trees
     from app.model.training import CANDIDATES, fit, train
@@ -253,6 +253,61 @@ def test_the_figures_go_live_at_the_minimum_and_are_the_generators_truth(
     clock.now += 8 * 86_400
     assert samples(client.get("/metrics").text)["ml_model_metrics_live"] == 0
     assert state.feedback.last_error is None
+
+
+def test_live_scores_and_drift_are_kept_by_version(
+    make: Callable[..., Service], model_dir: Path, trained: bundle.Bundle, clock: Clock
+) -> None:
+    """Labels that come after an activation count for the version that predicted; rolled back, its window goes on."""
+    app, state = make(drift_minimum=3)
+    client = app.test_client()
+    assert state.model is not None
+    first = state.model.about.version
+    made = [client.post("/predict", json=GUIDE_REQUEST).get_json() for _ in range(4)]
+    later = msgspec.structs.replace(trained.manifest, trained_at=NOW + dt.timedelta(days=1))
+    second = bundle.save(bundle.Bundle(later, trained.scorer), model_dir).version
+
+    def active(version: str) -> None:
+        bundle.activate(model_dir, version, NOW)
+        state.reload()
+        assert state.model is not None
+        assert state.model.about.version == version
+
+    active(second)
+    made.append(client.post("/predict", json=GUIDE_REQUEST).get_json())
+    assert samples(client.get("/metrics").text)['ml_feature_psi_samples{feature="age"}'] == 1
+    for number, each in enumerate(made):
+        actual = 1 - each["prediction"] if number in (0, 4) else each["prediction"]
+        client.post("/feedback", json={"request_id": each["request_id"], "actual": actual})
+    clock.now += 5
+    found = samples(client.get("/metrics").text)
+    assert found[f'ml_model_live_labels{{version="{first}"}}'] == 4
+    assert found[f'ml_model_live_score{{metric="accuracy",version="{first}"}}'] == 0.75
+    assert found[f'ml_model_live_score{{metric="accuracy",version="{second}"}}'] == 0
+    assert found["ml_feedback_labels"] == 1
+    told = client.get("/status").get_json()["feedback"]["versions"]
+    assert {version: each["labels"] for version, each in told.items()} == {first: 4, second: 1}
+    active(first)
+    found = samples(client.get("/metrics").text)
+    assert (found["ml_feedback_labels"], found['ml_feature_psi_samples{feature="age"}']) == (4, 4)
+
+
+def test_the_file_of_a_dead_worker_goes_when_nothing_in_it_counts(tmp_path: Path, clock: Clock) -> None:
+    """It is read while it is in the window, removed afterwards; the files of living processes stay."""
+    window, users = Window(tmp_path, "errors", 2, 300, 1, clock), ActiveUsers(tmp_path, b"k" * 32, 300, clock)
+    window.add([0])
+    users.seen("ann")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in ("errors", "users"):
+        shutil.copy(tmp_path / f"{name}.{os.getpid()}.window", tmp_path / f"{name}.{gone.pid}.window")
+    assert (window.total().tolist(), users.count()) == ([2, 0], 1)
+    assert len(list(tmp_path.iterdir())) == 4
+    clock.now += 301
+    assert (window.total().tolist(), users.count()) == ([0, 0], 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{name}.{os.getpid()}.window" for name in ("errors", "users")
+    ]
 
 
 def test_workers_that_start_together_share_the_feedback(tmp_path: Path) -> None:
