@@ -20,7 +20,9 @@ ROLE = "ml_pipeline_shipper"
 MODE = 0o400
 
 
-def ensure_key(elastic: Server, file: Path, say: Callable[[str], None], *, renew: bool) -> bool:
+def ensure_key(
+    elastic: Server, file: Path, say: Callable[[str], None], *, renew: bool = False, name: str = NAME
+) -> bool:
     """Leave a key that works, with the role as it is now, in `file`; return whether a new one was made.
 
     The new key is in its file before any other of the same name is invalidated: the file always holds one that works.
@@ -30,6 +32,7 @@ def ensure_key(elastic: Server, file: Path, say: Callable[[str], None], *, renew
         file: where the encoded key is kept, readable by its owner only.
         say: told what was done.
         renew: make a new one although the old one works.
+        name: of the key in Elasticsearch; all others of this name are invalidated.
 
     Raises:
         StackError: Elasticsearch refused, or the file cannot be written.
@@ -37,14 +40,14 @@ def ensure_key(elastic: Server, file: Path, say: Callable[[str], None], *, renew
     if not renew and (identity := _identity(elastic, _kept(file))) and _fits(elastic, identity):
         say(f"  the shipper's API key: {file} works")
         return False
-    body = {"name": NAME, "role_descriptors": {ROLE: ROLES[ROLE]}, "metadata": {"made_by": "ml-stack setup"}}
+    body = {"name": name, "role_descriptors": {ROLE: ROLES[ROLE]}, "metadata": {"made_by": "ml-stack setup"}}
     made = elastic.json("POST", "/_security/api_key", json=body)
     try:
         _write(file, made["encoded"])
     except OSError as error:
         elastic.json("DELETE", "/_security/api_key", json={"ids": [made["id"]]})
         raise StackError(f"the shipper's API key cannot be kept in {file}: {error.strerror}") from None
-    old = [key["id"] for key in _keys(elastic, {"name": NAME}) if key["id"] != made["id"] and not key["invalidated"]]
+    old = [key["id"] for key in _keys(elastic, {"name": name}) if key["id"] != made["id"] and not key["invalidated"]]
     if old:
         elastic.json("DELETE", "/_security/api_key", json={"ids": old})
     say(f"  the shipper's API key: made, kept in {file}; {len(old)} older invalidated")

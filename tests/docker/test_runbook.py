@@ -26,6 +26,7 @@ _BACK = "tests/docker/test_operations.py::test_a_backup_is_put_back_into_an_empt
 ELSEWHERE = {
     r"python3 compose status": _LOCAL,
     r"docker compose restart prometheus": "tests/docker/test_stack.py::test_the_guides_commands_work_as_printed",
+    r"ml-stack migrate": "tests/contract/test_migrate.py::test_the_command_says_what_is_where",
     r"docker compose up -d --wait setup prometheus grafana": _BACK,
     r"docker compose run --rm operations restore newest": _BACK,
 }
@@ -101,7 +102,8 @@ def test_a_command_of_the_runbook_works_as_printed(stack: Project, command: str,
         )
     well = (0, 1, 2) if " check " in text else (0,)
     assert done.returncode in well, f"{text}\n{done.stdout}{done.stderr}"
-    assert (done.stdout + done.stderr).strip(), f"{text} said nothing"
+    if " logs " not in text:  # a part that is well may have had nothing to say since its start
+        assert (done.stdout + done.stderr).strip(), f"{text} said nothing"
     if text.startswith("curl") and "allocation/explain" not in text:  # which is an error while all is well
         assert '"error"' not in done.stdout, done.stdout
     if "restart" in command:

@@ -15,6 +15,7 @@ import pytest
 from compose.provision.elasticsearch import ROLES
 from compose.stack import secret_files, shipper_key
 from compose.stack.remote import Addresses, Servers
+from compose.stack.supervisor import StackError
 from tests.docker.clients import EXAMPLE, Clients, each_once
 from tests.docker.daemon import Daemon
 from tests.docker.project import HERE, Project, operations, wait_for
@@ -34,6 +35,12 @@ class Secured:
     def key(self) -> str:
         """Return the shipper's API key, as the shipper reads it."""
         return self.project.compose("exec", "-T", "shipper", "cat", KEY_FILE).stdout
+
+    def addresses(self) -> Addresses:
+        """Return Elasticsearch's address with its administrator's login."""
+        url = self.project.url("elasticsearch", "", "https")
+        password = (self.secrets / "elastic").read_text()
+        return Addresses(elasticsearch=url, user="elastic", password=password, ca=self.secrets / "ca.crt")
 
     def each_once(self, wanted: set[str]) -> None:
         """Wait until each request is a document, and check that none is there twice."""
@@ -196,6 +203,41 @@ def test_the_roles_are_what_elasticsearch_holds(secured: Secured) -> None:
     assert "everything was as it should be" in said, said
 
 
+def test_a_key_is_kept_while_it_fits_and_made_anew_otherwise(secured: Secured, tmp_path: Path) -> None:
+    """Kept when it works; replaced when refused, unreadable or of other rights; no key is left that nobody can read."""
+    file, name = tmp_path / "key", "probe-of-the-tests"
+
+    def living() -> set[str]:
+        found = secured.elastic("GET", f"/_security/api_key?name={name}").json()["api_keys"]
+        return {key["id"] for key in found if not key["invalidated"]}
+
+    with Servers(secured.addresses()) as servers:
+        elastic = servers["elasticsearch"]
+
+        def ensure() -> bool:
+            return shipper_key.ensure_key(elastic, file, lambda _line: None, name=name)
+
+        assert [ensure(), ensure()] == [True, False]
+        assert file.stat().st_mode & 0o777 == 0o400
+        first = living()
+        assert len(first) == 1
+        file.unlink()
+        file.write_text("bm9ib2R5OmtleQ==")
+        assert ensure(), "what Elasticsearch refuses is replaced"
+        assert not living() & first, "the one before is invalidated"
+        wide = elastic.json("POST", "/_security/api_key", json={"name": name, "role_descriptors": {
+            shipper_key.ROLE: {"cluster": ["all"], "indices": [{"names": ["*"], "privileges": ["all"]}]}}})  # fmt: skip
+        file.unlink()
+        file.write_text(wide["encoded"])
+        assert ensure(), "more rights than the role has"
+        assert wide["id"] not in living()
+        before = living()
+        with pytest.raises(StackError, match="cannot be kept"):
+            shipper_key.ensure_key(elastic, Path("/proc/nowhere"), lambda _line: None, name=name)
+        assert living() == before
+        elastic.json("DELETE", "/_security/api_key", json={"name": name})
+
+
 def test_the_shippers_key_is_rotated_under_traffic(secured: Secured) -> None:
     """A new key, the old one refused, no restart: each answered request is one document."""
     old, login = secured.key(), {"auth": secured.login("ml"), "verify": secured.tls}
@@ -243,12 +285,8 @@ def test_a_users_password_is_rotated(secured: Secured) -> None:
     """The old password is refused at once, the new one is in its file."""
     old = secured.login("ml_reader")
     url = secured.project.url("elasticsearch", "", "https")
-    addresses = Addresses(
-        elasticsearch=url, user="elastic", password=(secured.secrets / "elastic").read_text(),
-        ca=secured.secrets / "ca.crt",
-    )  # fmt: skip
     now = dt.datetime.now(dt.UTC)
-    with Servers(addresses) as servers:
+    with Servers(secured.addresses()) as servers:
         secret_files.rotate(secured.secrets, "ml_reader", lambda _line: None, now=now, elastic=servers["elasticsearch"])
     assert httpx.get(f"{url}/", auth=old, verify=secured.tls).status_code == 401
     assert secured.elastic("GET", "/ml-pipeline-*/_count", "ml_reader").status_code == 200

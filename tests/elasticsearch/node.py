@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -51,6 +51,7 @@ class Node:
         java: path of the `java` program, version 17 or later.
         room: a folder for its configuration, data, logs and snapshots; every folder above it must be enterable by all.
         heap: size of the Java heap as Java writes it.
+        jvm: more options of the Java machine.
         settings: values of elasticsearch.yml, beside and above our own.
         wait: until it answers; otherwise call `ready` before anything else.
 
@@ -65,13 +66,14 @@ class Node:
         room: Path,
         *,
         heap: str = "512m",
+        jvm: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> None:
         self.room = room
         self.url = ""
         self._started = time.monotonic()
-        _configure(home, room, heap, settings or {})
+        _configure(home, room, [f"-Xms{heap}", f"-Xmx{heap}", *jvm], settings or {})
         user = _user()
         if user is not None:
             for path in [room, *room.rglob("*")]:
@@ -161,7 +163,7 @@ def _user() -> int | None:
     return NOBODY if os.getuid() == 0 else None
 
 
-def _configure(home: Path, room: Path, heap: str, settings: Mapping[str, str]) -> None:
+def _configure(home: Path, room: Path, jvm: Sequence[str], settings: Mapping[str, str]) -> None:
     for name in ("config/jvm.options.d", "data", "logs", "repo", "tmp"):
         (room / name).mkdir(parents=True)
     config = room / "config"
@@ -171,6 +173,6 @@ def _configure(home: Path, room: Path, heap: str, settings: Mapping[str, str]) -
     options = (home / "config" / "jvm.options").read_text().splitlines()
     kept = [line for line in options if not any(word in line for word in ("gc.log", "HeapDump", "ErrorFile"))]
     (config / "jvm.options").write_text("\n".join(kept) + "\n")
-    (config / "jvm.options.d" / "heap.options").write_text(f"-Xms{heap}\n-Xmx{heap}\n")
+    (config / "jvm.options.d" / "own.options").write_text("".join(f"{option}\n" for option in jvm))
     values = {name: value.format(room=room) for name, value in CONFIGURATION.items()} | dict(settings)
     (config / "elasticsearch.yml").write_text("".join(f"{name}: {value}\n" for name, value in values.items()))

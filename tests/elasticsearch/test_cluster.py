@@ -25,6 +25,7 @@ from tests.elasticsearch.node import Node
 from tests.optional import need
 
 NAMES = ("node-1", "node-2", "node-3")
+QUICK_START = ("-XX:TieredStopAtLevel=1",)  # three on two cores: the first compiler is enough
 PATIENCE = 180.0  # seconds
 pytestmark = pytest.mark.timeout(900)
 
@@ -74,7 +75,9 @@ def nodes(elasticsearch_home: Path) -> Iterator[dict[str, Node]]:
                 }
                 room = Path(folder) / name
                 room.mkdir()
-                started[name] = Node(elasticsearch_home, java, room, heap="320m", settings=settings, wait=False)
+                started[name] = Node(
+                    elasticsearch_home, java, room, heap="320m", jvm=QUICK_START, settings=settings, wait=False
+                )
             for node in started.values():
                 node.ready()
             yield started
