@@ -288,6 +288,8 @@ ERRORS = [
     Request("date_histogram without interval", {"aggs": {"a": {"date_histogram": {"field": "@timestamp"}}}}),
     Request("date_histogram unknown interval", {"aggs": {"a": {"date_histogram": {"field": "@timestamp", "calendar_interval": "2d"}}}}),
     Request("too many buckets", {"size": 0, "aggs": {"a": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1ms"}}}}),
+    Request("too many buckets within buckets", {"size": 0, "aggs": {"a": {"terms": {"field": "request_id", "size": 300}, "aggs": {"b": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1h", "extended_bounds": {"min": "2026-11-01", "max": "2026-11-30"}}}}}}}),
+    Request("too many groups within groups", {"size": 0, "aggs": {"a": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1s"}, "aggs": {"b": {"terms": {"field": "level"}}}}}}),
     Request("order by nothing", {"aggs": {"a": {"terms": {"field": "level", "order": {"nobody": "asc"}}}}}),
     Request("count with size", {"size": 3}, path="/contract-*/_count"),
     Request("index exists already", {}, path="/contract-empty", method="PUT"),
