@@ -24,7 +24,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process where several share the work, and all files that need the one big server."""
     with_server = {item.path for item in items if "elasticsearch_home" in getattr(item, "fixturenames", ())}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("elasticsearch" if item.path in with_server else str(item.path)))
+        group = "elasticsearch" if item.path in with_server else str(item.path)
+        if item.path.parent.name == "browser" and "stack" in getattr(item, "fixturenames", ()):
+            group = "browser"  # one stack with traffic for all of its files
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

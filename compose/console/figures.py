@@ -83,7 +83,9 @@ def lines(
         colour = each.colour or PALETTE[place % len(PALETTE)]
         trace: Figure = {
             "type": "scatter",
-            "mode": "lines+markers" if len(each.times) < 3 else "lines",
+            # A line through two or three points is hardly seen at the edge of an hour.
+            "mode": "lines+markers" if sum(value is not None for value in each.values) < 6 else "lines",
+            "marker": {"size": 5},
             "name": each.name or "value",
             "x": [zone.wall(at) for at in each.times],
             "y": list(each.values),

@@ -83,6 +83,8 @@ def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRang
         colour=units.colour(newest, panel.thresholds),
         name=name,
     )
+    if panel.key == "live-figures":  # 0 and 1 say nothing to a person
+        result.value = "from labels" if newest else "from the hold-out"
     if len(named) > MOST:
         result.notice = f"The {MOST} largest of {len(named)} series are drawn."
         named = sorted(named, key=lambda each: -_newest(each[2]))[:MOST]

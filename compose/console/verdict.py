@@ -70,6 +70,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     states_why: str = ""
 
 
+# They keep their capital within a sentence.
+NAMES = ("Elasticsearch", "Prometheus", "Alertmanager", "Grafana", "Kibana")
+
+
 def kpis(facts: Facts, aims: Objectives) -> tuple[Kpi, ...]:
     """Return the guide's five targets as met or not met."""
 
@@ -145,7 +149,7 @@ def aspects(facts: Facts, aims: Objectives) -> tuple[Aspect, Aspect, Aspect]:
     for (_, key), states in firing.items():
         mood: Mood = "bad" if states[0].alert.severity == "critical" else "attention"
         text = summary(states[0], joined(states))
-        found[key].append((mood, text[:1].lower() + text[1:]))
+        found[key].append((mood, text if text.startswith(NAMES) else text[:1].lower() + text[1:]))
     titles = {"model": "Model", "service": "Service", "pipeline": "Log pipeline"}
     made = []
     for key, reasons in found.items():

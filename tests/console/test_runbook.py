@@ -25,16 +25,18 @@ def test_every_alert_has_its_section() -> None:
 
 def test_blocks_are_read() -> None:
     """Paragraphs keep their code, fences and tables stay as they are written, and no markup is taken for HTML."""
-    text = (
-        "# T\nx\n\n## One\nGo `a b` and [there](x.md)\nnow <b>.\n\n```sh\n# c\n\nd\n```\n| a |\n| - |\n\n## Two\n- e\n"
-    )
+    text = "# T\nx\n\n## One\nGo `a b` and [there](x.md)\nnow <b>.\n\n```sh\n# c\n\nd\n```\n| a |\n| - |\n\n"
+    text += "## Two\n**No `x`.** Do.\n**B** c\n\n- e\n"
     (one, first), (two, second) = runbook.sections(text)
     assert (one, two) == ("One", "Two")
     made = [runbook.block(each) for each in first]
     assert [type(each).__name__ for each in made] == ["P", "Pre", "Pre"]
     assert [getattr(piece, "children", piece) for piece in made[0].children] == ["Go ", "a b", " and there now <b>."]
     assert made[1].children == "# c\n\nd"
-    assert runbook.block(second[0]).children == "- e"
+    entry, other, listed = map(runbook.block, second)
+    assert [getattr(piece, "children", piece) for piece in entry.children] == ["No `x`.", " Do."]
+    assert [type(each).__name__ for each in (entry.children[0], other, listed)] == ["Strong", "P", "Pre"]
+    assert listed.children == "- e"
 
 
 def told(text: str) -> set[str]:

@@ -170,7 +170,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
             spread = parse_range(parameters(search), time.time())
             body = {
                 "size": ERRORS_SHOWN,
-                "sort": [{TIME_FIELD: "desc"}],
+                "sort": [{TIME_FIELD: "desc"}, {"_doc": "desc"}],
                 "track_total_hits": False,
                 "query": {"bool": {"filter": [ERROR_SEARCH.query, spread.filter()]}},
             }

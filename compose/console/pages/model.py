@@ -155,8 +155,9 @@ def confusion_card(cells: Cells, why: str) -> Component:
 def calibration_figure(bins: list[dict[str, float]], zone: Any) -> dict[str, Any]:
     """Return observed share over predicted probability, with the line on which they are equal."""
     layout = figures.layout(None, zone, unit=" %", height=240, legend=False)
-    layout["xaxis"] |= {"range": [0, 100], "ticksuffix": " %", "fixedrange": True}
-    layout["yaxis"] |= {"range": [0, 100]}
+    ticks = {"range": [-5, 105], "tickvals": [0, 25, 50, 75, 100], "fixedrange": True}  # no marker is cut
+    layout["xaxis"] |= ticks | {"ticksuffix": " %"}
+    layout["yaxis"] |= ticks
     layout["hovermode"] = "closest"
     even = {
         "type": "scatter",

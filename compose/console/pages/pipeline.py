@@ -29,6 +29,8 @@ SHOWN = (
 )
 INDICES = "ml-pipeline-*,ml-metrics-*"
 FILES_SHOWN = 50
+# What the shipper counts that should stay at nothing, and how bad it is where it does not.
+GRAVE: dict[str, Mood] = {"dead_letters": "attention", "lost_files": "bad", "lost_bytes": "bad"}
 
 
 def layout() -> Component:
@@ -38,8 +40,8 @@ def layout() -> Component:
             html.H1("Pipeline", className="page-title"),
             html.Div(parts.notice("Asking the shipper and the store …"), id="pipeline-top"),
             html.Div(id="pipeline-files"),
-            html.Div([panel_card(PANELS[key]) for key in SHOWN], className="grid three"),
             html.Div(id="pipeline-letters"),
+            html.Div([panel_card(PANELS[key]) for key in SHOWN], className="grid three"),
             html.Div(id="pipeline-indices"),
         ],
         className="pipeline",
@@ -102,13 +104,18 @@ def top_cards(shipper: ServiceState, now: float) -> Component:
     return html.Div(
         [
             parts.card("Shipper", *shown),
-            parts.card("Verdicts since its start", _facts([(n, f"{int(told.get(k) or 0):,}") for n, k in verdicts])),
-            parts.card(
-                "Treated or lost since its start", _facts([(n, f"{int(told.get(k) or 0):,}") for n, k in losses])
-            ),
+            parts.card("Verdicts since its start", _facts([(n, _counted(k, told)) for n, k in verdicts])),
+            parts.card("Treated or lost since its start", _facts([(n, _counted(k, told)) for n, k in losses])),
         ],
         className="grid three",
     )
+
+
+def _counted(key: str, told: dict[str, Any]) -> Component:
+    """Return a count of the shipper's; one that should be nothing and is not stands out."""
+    count = int(told.get(key) or 0)
+    mood = GRAVE.get(key)
+    return parts.state(mood, f"{count:,}", ICON[mood]) if count and mood else f"{count:,}"
 
 
 def _facts(pairs: list[tuple[str, Component]]) -> Component:

@@ -13,6 +13,7 @@ from compose.console.parts import Component
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "runbook.md"
 ABSENT = "docs/runbook.md is not here: an installed package does not hold it, the sources do."
 _CODE = re.compile(r"`([^`]+)`")
+_BOLD = re.compile(r"\*\*([^*]+)\*\*")
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 
 
@@ -33,7 +34,8 @@ def sections(text: str) -> list[tuple[str, list[str]]]:
         pieces = re.split(r"(^```.*?^```\n?)", body, flags=re.MULTILINE | re.DOTALL)
         blocks: list[str] = []
         for piece in pieces:
-            blocks += [piece] if piece.startswith("```") else piece.split("\n\n")
+            # A line that begins with a bold word begins an entry of its own.
+            blocks += [piece] if piece.startswith("```") else re.split(r"\n\n|\n(?=\*\*)", piece)
         found.append((title.strip(), [block.strip("\n") for block in blocks if block.strip()]))
     return found
 
@@ -44,8 +46,13 @@ def block(text: str) -> Component:
         return html.Pre(text.partition("\n")[2].removesuffix("```").rstrip(), tabIndex="0")
     if text.startswith(("|", "- ", "1. ")):
         return html.Pre(text.replace("`", ""), tabIndex="0", className="wrapped")
-    pieces = _CODE.split(_LINK.sub(r"\1", " ".join(text.splitlines())))
-    return html.P([html.Code(piece) if place % 2 else piece for place, piece in enumerate(pieces)])
+    shown: list[Component] = []
+    for place, piece in enumerate(_BOLD.split(_LINK.sub(r"\1", " ".join(text.splitlines())))):
+        if place % 2:
+            shown.append(html.Strong(piece))
+        else:
+            shown += [html.Code(part) if odd % 2 else part for odd, part in enumerate(_CODE.split(piece)) if part]
+    return html.P(shown)
 
 
 def layout() -> Component:

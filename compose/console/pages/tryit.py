@@ -76,7 +76,7 @@ def field(name: str, described: dict[str, Any]) -> Component:
     Not Dash's own Dropdown and RadioItems: axe finds hidden focus and wrong roles in them.
     """
     identity = {"type": "try", "field": name}
-    hint = str(described.get("description", ""))
+    hint = str(described.get("description", "")).replace("`", "")
     choices = [str(each) for each in described.get("enum", ())]
     chosen = EXAMPLE.get(name, choices[0] if choices else described.get("minimum"))
     title = html.Span(name, className="field-name")
