@@ -36,6 +36,7 @@ class Sharing(Service):
         self._out: dict[int, int] = {}  # job by tail
         self._shown: set[str] = set()  # keys of `stuck` that are the workers'
         self._named = ""  # the cluster that they know of
+        self._missed: set[Hand] = set()  # those whose last request failed
 
     def _tune(self, again: bool = False) -> Tune:
         return Tune(self.settings, self.target.cluster or "", again)
@@ -135,6 +136,7 @@ class Sharing(Service):
                     tail = self.tails.tails[stretch.owner]
                     tail.behind_since = moment if tail.unsettled else 0.0
             self._count(report)
+            self._warn(hand, report)
 
     def _read_by(self, hand: Hand, report: Report, moment: float) -> None:
         """Take note of what a worker read of a job."""
@@ -172,6 +174,16 @@ class Sharing(Service):
             self._due[owner] = None  # behind the others
             self._hot[owner] = moment
 
+    def _warn(self, hand: Hand, report: Report) -> None:
+        """Let all look again at the cluster when one of them met a failure: it may be another one after that."""
+        if report.reachable is False and hand not in self._missed:
+            self._missed.add(hand)
+            for other in self.crew.hands:
+                if other not in self._missed and not other.ended:
+                    other.tell(self._tune())
+        elif report.reachable:
+            self._missed.discard(hand)
+
     def _lost(self, hand: Hand) -> None:
         """Let all be read again that a worker had and that was not settled."""
         for number, (owner, _) in hand.jobs.items():
@@ -187,6 +199,7 @@ class Sharing(Service):
                     break
         hand.jobs.clear()
         hand.parts.clear()
+        self._missed.discard(hand)
         self._show()
 
     def _rewind(self, tail: Tail, kept: int, stretch: Stretch) -> None:

@@ -150,6 +150,7 @@ class Worker:
             self._flush()
         else:
             self._state.cluster = order.cluster
+            self._tally.reachable = None  # so that cluster and templates are looked at before the next write
             if order.settings != self._settings or order.again:
                 self._apply(order.settings)
 
