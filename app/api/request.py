@@ -151,7 +151,10 @@ def install(app: Flask, state: ServiceState) -> None:
         place = error.__traceback__
         while place is not None and place.tb_next is not None:
             place = place.tb_next
-        where = f" in {place.tb_frame.f_code.co_name}, line {place.tb_lineno}" if place else ""
+        where = ""
+        if place is not None:
+            frame = place.tb_frame
+            where = f" in {frame.f_globals.get('__name__')}.{frame.f_code.co_name}, line {place.tb_lineno}"
         g.problem.cause = str(error) if isinstance(error, ModelFailureError) else f"{type(error).__name__}{where}"
         return response
 

@@ -14,13 +14,18 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.__main__ import main
 from app.model.served_own import ServedOwn
 from app.monitoring import drift
 from app.own_model import Field, OwnModel, OwnModelError, load
 from app.state import ServiceState
+from compose.provision.objectives import Objectives
+from compose.stack import check
+from compose.stack.remote import Addresses, Servers
 from tests.app.conftest import ROOT, lines, samples
 from tests.app.test_server import refused, serving, until
 
@@ -146,6 +151,11 @@ def test_what_it_does_not_bring_is_said_to_be_absent(served: Made) -> None:
     assert found["ml_model_loaded"] == 1
     assert found["ml_model_metrics_live"] == 0
     assert client.get("/ready").status_code == 200
+    text = client.get("/metrics").text
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text=text))
+    with Servers(Addresses(), transport=transport) as servers:
+        findings = [check._model(servers, Objectives()), check._drift(servers)]
+    assert [(each.state, each.what) for each in findings] == [("left out", "model"), ("left out", "feature drift")]
 
 
 def test_scores_go_live_with_enough_labels(make: Callable[..., Service], written: Callable[[str], str]) -> None:
@@ -179,7 +189,7 @@ def test_the_api_s_document_has_its_fields(served: Made) -> None:
         ("[float('nan')]", "no probability"),
         ("['much']", "no array of numbers"),
         ("None", "predict_proba gave"),
-        ("int('canary-' + rows[0][1])", "ValueError in <lambda>, line 11"),
+        ("int('canary-' + rows[0][1])", ".<lambda>, line 11"),
     ],
 )
 def test_a_wrong_answer_is_a_500_with_an_error_line(served: Made, tmp_path: Path, answer: str, words: str) -> None:
@@ -191,6 +201,8 @@ def test_a_wrong_answer_is_a_500_with_an_error_line(served: Made, tmp_path: Path
     (line,) = [line for line in lines(tmp_path / "logs") if line["level"] == "ERROR"]
     assert words in line["error"]
     assert words not in failed.text
+    if "canary" in answer:
+        assert re.search(r": ValueError in own_\w+\.<lambda>, line 11$", line["error"])
     for text in (line["error"], failed.text):
         assert "canary" not in text
         assert "red" not in text.split()
@@ -274,14 +286,15 @@ def test_the_page_s_model_is_served_by_several_workers(tmp_path: Path) -> None:
             "models activate x": (1, "is served, and no bundle"),
             "models rollback": (1, "is served, and no bundle"),
             "evaluate --splits 2": (1, "is served, and no bundle"),
-            "evaluate": (0, "logistic_regression tumour-1 on its hold-out"),
         }
         for words, (code, said) in commands.items():
-            done = subprocess.run(
-                [sys.executable, "-P", "-m", "app", *words.split()],
-                env=server.environment, capture_output=True, text=True, check=False, timeout=120,
-            )  # fmt: skip
-            assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done
+            done = CliRunner().invoke(main, words.split(), env={"APP_MODEL": "tumour:make"})
+            assert (done.exit_code, said in done.output) == (code, True), done.output
+        evaluate = [sys.executable, "-P", "-m", "app", "evaluate"]
+        shown = subprocess.run(
+            evaluate, env=server.environment, capture_output=True, text=True, check=True, timeout=120
+        )
+        assert "logistic_regression tumour-1 on its hold-out" in shown.stdout
         assert server.stop() == 0
     messages = [line["message"] for line in lines(tmp_path / "logs") if line["logger"] == "app.service"]
     assert sorted(messages) == ["model activated", "service start", "service stop"]

@@ -44,7 +44,11 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "app", "serve"], env=self.environment, stderr=subprocess.PIPE
         )
-        until(lambda: self.process.poll() is not None or self.answers(), "it answers")
+        try:
+            until(lambda: self.process.poll() is not None or self.answers(), "it answers")
+        except AssertionError:
+            self.stop()
+            raise
         assert self.process.poll() is None, self.process.stderr.read() if self.process.stderr else ""
 
     def answers(self) -> bool:
@@ -75,7 +79,7 @@ class Server:
         return code
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
