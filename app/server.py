@@ -87,6 +87,10 @@ def run(settings: AppSettings) -> None:
     check_port(settings)
     run_dir, lock = prepare(settings)
     if settings.model:
+        # Threads that wait by spinning take the cores from the other workers: for one row one thread is enough. OpenMP
+        # reads this when it is loaded, which is in the processes that load the model.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             version = check_apart(settings.model, run_dir)
         except OwnModelError as error:

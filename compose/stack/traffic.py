@@ -119,7 +119,7 @@ def run(plan: Plan, console: Console) -> Tally:
     ):
         made = requests_for(client)
         if made.note:
-            console.print(made.note)
+            console.print(made.note, soft_wrap=True)
         shown = started = time.monotonic()
         try:
             for number in itertools.count() if plan.count is None else range(plan.count):

@@ -45,6 +45,14 @@ SMALL = """
 """
 
 
+CRASHES = """
+import os
+
+def make():
+    os._exit(7 if (os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == ("1", "PASSIVE") else 8)
+"""
+
+
 def example() -> str:
     """The page's module."""
     found = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -301,7 +309,7 @@ def test_the_page_s_model_is_served_by_several_workers(tmp_path: Path) -> None:
 
 
 def test_serve_is_refused_with_words_when_the_model_cannot_be_made(tmp_path: Path) -> None:
-    """A module that is not there, one that fails, and a name that is no path: exit code 1 and a sentence."""
+    """A module that is not there, a name that is no path, a crash (with OpenMP's threads limited): 1 and a sentence."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("APP_")},
         "APP_PORT": "5999", "APP_LOG_DIR": str(tmp_path / "logs"), "APP_STATE_DIR": str(tmp_path / "state"),
@@ -309,5 +317,5 @@ def test_serve_is_refused_with_words_when_the_model_cannot_be_made(tmp_path: Pat
     }  # fmt: skip
     assert "PYTHONPATH must name the folder" in refused({**environment, "APP_MODEL": "not_there:make"})
     assert "APP_MODEL: package.module:function is wanted" in refused({**environment, "APP_MODEL": "not_there"})
-    (tmp_path / "crashes.py").write_text("import os\ndef make(): os._exit(7)\n")
+    (tmp_path / "crashes.py").write_text(CRASHES)
     assert "ended with 7" in refused({**environment, "APP_MODEL": "crashes:make"})
