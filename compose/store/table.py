@@ -107,6 +107,8 @@ class Table:
                 "memory_limit": f"{memory_limit // 1024}KiB",
                 "threads": threads,
                 "temp_directory": str(path.parent / "temporary"),
+                # A checkpoint compresses again what the last one left of a row group: fewer of them, within the memory.
+                "checkpoint_threshold": f"{min(64 * 1024, memory_limit // 4096)}KiB",
                 "pandas_analyze_sample": 0,  # columns of objects are strings; nothing is guessed from a sample
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
