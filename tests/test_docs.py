@@ -83,7 +83,8 @@ ELSEWHERE = {
     r"python3 compose secrets .*": "tests/stack/test_secrets.py::test_the_commands_say_what_to_do",
     r"curl --cacert .*": "tests/docker/test_secure.py::test_the_proxy_asks_for_a_login_and_speaks_only_tls",
     rf"{_SECURED} up -d": f"{_SECURE}::test_every_part_is_up",
-    rf"{_SECURED} (run .* accounts|kill .*|restart .*)": f"{_SECURE}::test_the_shippers_key_is_rotated_under_traffic",
+    rf"{_SECURED} restart elasticsearch-exporter": f"{_SECURE}::test_a_users_password_is_rotated",
+    rf"{_SECURED} (run .* accounts|kill .*)": f"{_SECURE}::test_the_shippers_key_is_rotated_under_traffic",
     r"docker compose .*my-model\.yaml up -d": (
         "tests/docker/test_own_model.py::test_the_page_s_file_puts_the_model_into_the_container"
     ),

@@ -282,14 +282,25 @@ def test_a_refused_key_is_said_and_costs_nothing(secured: Secured) -> None:
 
 
 def test_a_users_password_is_rotated(secured: Secured) -> None:
-    """The old password is refused at once, the new one is in its file."""
-    old = secured.login("ml_reader")
+    """The old password is refused at once; after the restart that is named, the exporter sees the cluster again."""
+    old = secured.login("ml_exporter")
     url = secured.project.url("elasticsearch", "", "https")
     now = dt.datetime.now(dt.UTC)
     with Servers(secured.addresses()) as servers:
-        secret_files.rotate(secured.secrets, "ml_reader", lambda _line: None, now=now, elastic=servers["elasticsearch"])
+        services = secret_files.rotate(
+            secured.secrets, "ml_exporter", lambda _line: None, now=now, elastic=servers["elasticsearch"]
+        )
+    assert services == ("elasticsearch-exporter",)
     assert httpx.get(f"{url}/", auth=old, verify=secured.tls).status_code == 401
-    assert secured.elastic("GET", "/ml-pipeline-*/_count", "ml_reader").status_code == 200
+    assert secured.elastic("GET", "/_cluster/health", "ml_exporter").status_code == 200
+    fetch = ["exec", "-T", "prometheus", "wget", "-qO-", "http://elasticsearch-exporter:9114/metrics"]
+
+    def seen() -> bool:
+        return "elasticsearch_cluster_health_number_of_nodes{" in secured.project.compose(*fetch, check=False).stdout
+
+    wait_for(lambda: not seen(), "the exporter is refused with the old password")
+    secured.project.compose("restart", *services)
+    wait_for(seen, "the exporter sees the cluster with the new one")
 
 
 def test_the_proxys_login_and_the_apps_key_are_rotated(secured: Secured) -> None:
