@@ -17,7 +17,7 @@ from compose.console import definitions
 from compose.console.evaluation import Curve, Evaluator
 from compose.console.samples import Floats, SampleSet
 from compose.console.settings import ConsoleSettings
-from compose.console.store import AwayError, Store
+from compose.console.store import AwayError, Store, brief
 
 TICK = 15.0
 # step in scrapes → how far back such a set reaches, seconds
@@ -203,7 +203,7 @@ class PrometheusHistory:
         try:
             answer = self._client.get(path, params=parameters)
         except httpx.HTTPError as error:
-            self.lost = f"Prometheus at {self.url} is away ({str(error) or type(error).__name__})"
+            self.lost = f"Prometheus at {self.url} is away ({brief(error)})"
             raise AwayError(self.lost) from None
         try:
             told = msgspec.json.decode(answer.content)

@@ -68,7 +68,7 @@ def drawn(panel: Panel, source: PrometheusHistory | SampleHistory, spread: TimeR
     except NeedsPrometheusError as error:
         return Drawn(notice=str(error))
     except AwayError as error:
-        return Drawn(notice=f"No data: {error}")
+        return Drawn(notice=f"No data: {error}.")
     named = [each for each in named if np.isfinite(each[2].values[each[2].there]).any()]
     if not named:
         reason = panel.empty_when or "nothing was measured in this time range"

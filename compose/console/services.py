@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from compose.console.settings import ConsoleSettings
-from compose.console.store import AwayError, Store
+from compose.console.store import AwayError, Store, brief
 
 Health = Literal["ready", "not ready", "away"]
 
@@ -75,7 +75,7 @@ class Services:
                 f"{self.settings.app_url}/predict", json=fields, headers={"X-Request-ID": request_id}
             )
         except httpx.HTTPError as error:
-            raise AwayError(f"the model service at {self.settings.app_url} is away ({_brief(error)})") from None
+            raise AwayError(f"the model service at {self.settings.app_url} is away ({brief(error)})") from None
         return answer.status_code, _object(answer)
 
     def request_schema(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Services:
         try:
             schema = _object(self._client.get(url))["components"]["schemas"]["Instance"]
         except httpx.HTTPError as error:
-            raise AwayError(f"the model service at {self.settings.app_url} is away ({_brief(error)})") from None
+            raise AwayError(f"the model service at {self.settings.app_url} is away ({brief(error)})") from None
         except (KeyError, TypeError):
             raise AwayError(f"{url} describes no prediction request") from None
         return dict(schema)
@@ -98,7 +98,7 @@ class Services:
             ready = self._client.get(f"{url}/ready")
             told = _object(self._client.get(f"{url}/status"))
         except httpx.HTTPError as error:
-            return ServiceState(name=name, health="away", words=f"no answer at {url} ({_brief(error)})", url=url)
+            return ServiceState(name=name, health="away", words=f"no answer at {url} ({brief(error)})", url=url)
         if ready.status_code == 200:
             return ServiceState(name=name, health="ready", words=_counts(told), url=url, told=told)
         said = _object(ready)
@@ -126,10 +126,6 @@ def _counts(told: dict[str, Any]) -> str:
     if "acknowledged" in told:
         return f"{told['acknowledged']:,} lines acknowledged"
     return ""
-
-
-def _brief(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -10,6 +11,8 @@ import msgspec
 
 from compose.console import timing
 from compose.console.settings import ConsoleSettings
+
+_ERRNO = re.compile(r"^\[Errno \d+\] ")  # a number helps nobody who reads the words behind it
 
 
 class AwayError(Exception):
@@ -90,7 +93,7 @@ class Store:
                 f"the store at {self.url} did not answer within {self._seconds:g} s; try a shorter time range"
             ) from None
         except httpx.HTTPError as error:
-            raise AwayError(f"the store at {self.url} is away ({_brief(error)})") from None
+            raise AwayError(f"the store at {self.url} is away ({brief(error)})") from None
         finally:
             timing.spent("store", time.perf_counter() - began)
         if answer.status_code >= 400:
@@ -101,8 +104,9 @@ class Store:
             raise AwayError(f"the store at {self.url} answered no JSON (is a proxy in between?)") from None
 
 
-def _brief(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def brief(error: Exception) -> str:
+    """Return what an error says, or its kind where it says nothing."""
+    return _ERRNO.sub("", str(error)) or type(error).__name__
 
 
 def _reason(answer: httpx.Response) -> str:

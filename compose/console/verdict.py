@@ -161,7 +161,8 @@ def aspects(facts: Facts, aims: Objectives) -> tuple[Aspect, Aspect, Aspect]:
 def _model(facts: Facts, aims: Objectives, found: list[tuple[Mood, str]]) -> None:
     if math.isnan(facts.accuracy):
         away = facts.model_service.health == "away"
-        found.append(("unknown", "its service does not answer" if away else "no accuracy has been measured yet"))
+        known = f"its figures cannot be had: {_source_away(facts)}" if facts.states_why else "nothing was measured yet"
+        found.append(("unknown", "its service does not answer" if away else known))
         return
     text = f"accuracy {value_text(facts.accuracy, 'percentunit', 1)}"
     text += {True: " on labelled predictions", False: " on the hold-out", None: ""}[facts.live]
@@ -171,6 +172,11 @@ def _model(facts: Facts, aims: Objectives, found: list[tuple[Mood, str]]) -> Non
         found.append(("attention", f"{text}, below {aims.accuracy * 100:g} %"))
     else:
         found.append(("good", text))
+
+
+def _source_away(facts: Facts) -> str:
+    """Return in short why the figures cannot be had; the Alerts box has the whole reason."""
+    return "the store is away" if facts.store.health == "away" else "their source is away"
 
 
 def _service(facts: Facts, aims: Objectives, found: list[tuple[Mood, str]]) -> None:
@@ -189,7 +195,8 @@ def _service(facts: Facts, aims: Objectives, found: list[tuple[Mood, str]]) -> N
     elif facts.p95 > aims.latency:
         found.append(("attention", f"p95 latency is {seconds_text(facts.p95)}"))
     if math.isnan(facts.per_minute) and math.isnan(facts.error_rate):
-        found.append(("unknown", "it answers, but no figures have been sampled yet"))
+        known = "its figures cannot be had" if facts.states_why else "no figures have been sampled yet"
+        found.append(("unknown", f"it answers, but {known}"))
     elif not facts.per_minute:
         found.append(("good", "it answers; no requests in the last 5 minutes"))
     else:
@@ -210,6 +217,8 @@ def _pipeline(facts: Facts, aims: Objectives, found: list[tuple[Mood, str]]) -> 
     lag = float(facts.shipper.told.get("lag_seconds") or 0.0)
     if lag > aims.lag:
         found.append(("bad" if lag > aims.lag_critical else "attention", f"lines arrive {ago(lag)} late"))
+    if facts.newest_line is None and facts.store.health == "away":
+        return  # said above
     if facts.newest_line is None:
         found.append(("unknown", "no log line has arrived in the last 31 days"))
     else:
@@ -242,7 +251,13 @@ def sentence(found: tuple[Aspect, ...]) -> tuple[Mood, str]:
     first = troubled[0]
     words = {"bad": "is unwell", "attention": "needs attention", "unknown": "cannot be judged"}
     text = f"The {first.title.lower()} {words[first.mood]}: {first.reason}."
-    others = [f"{aspect.title.lower()} {words[aspect.mood]}" for aspect in troubled[1:]]
+    alike: dict[str, list[str]] = {}
+    for aspect in troubled[1:]:
+        alike.setdefault(aspect.mood, []).append(aspect.title.lower())
+    many = {"bad": "are unwell", "attention": "need attention", "unknown": "cannot be judged"}
+    others = [
+        f"{' and the '.join(titles)} {many[mood] if len(titles) > 1 else words[mood]}" for mood, titles in alike.items()
+    ]
     well = [aspect.title.lower() for aspect in found if aspect.mood == "good"]
     if others:
         text += f" Also: the {' and the '.join(others)}."

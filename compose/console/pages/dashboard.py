@@ -61,7 +61,7 @@ def layout() -> Component:
 def _card(visualisation: Visualisation, *children: Component) -> Component:
     notice = html.P("", id=f"{visualisation.id}-notice", className="notice quiet", role="status")
     note = html.P(visualisation.description, className="hint")
-    return parts.card(visualisation.title, note, *children, notice)
+    return parts.card(visualisation.title, note, notice, *children)
 
 
 def levels_figure(answer: dict[str, Any], spread: TimeRange, zone: Zone, width: int) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         try:
             found, spread, width = answer(LOG_LEVELS, search)
         except (AwayError, RangeError) as error:
-            return parts.empty_figure(), str(error)
+            return parts.empty_figure(), f"No data: {error}."
         figure = levels_figure(found, spread, viewer_zone(), width)
         return figure, "" if figure["data"] else NOTHING
 
@@ -139,7 +139,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         try:
             found, spread, _ = answer(REQUEST_DURATION, search)
         except (AwayError, RangeError) as error:
-            return parts.empty_figure(), str(error)
+            return parts.empty_figure(), f"No data: {error}."
         buckets = found["aggregations"]["time"]["buckets"]
         if not any(bucket["mean"]["value"] is not None for bucket in buckets):
             return parts.empty_figure(), "No line with a duration in this time range."
@@ -151,7 +151,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
             found, spread, _ = answer(SUCCESS_RATE, search)
             every = asked.store.count(INDEX_PATTERN, {"query": {"bool": {"filter": [spread.filter()]}}})
         except (AwayError, RangeError) as error:
-            return "", str(error)
+            return "", f"No data: {error}."
         count = found["hits"]["total"]["value"]
         share = f"{units.number(100 * count / every, 1)} % of {every:,} lines" if every else NOTHING
         return [html.P(f"{count:,}", className="panel-value stat"), html.P(share, className="hint")], ""
@@ -161,7 +161,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         try:
             found = failed_requests.newest(asked.store, parse_range(parameters(search), time.time()))
         except (AwayError, RangeError) as error:
-            return "", str(error)
+            return "", f"No data: {error}."
         return errors_table(found, viewer_zone()), ""
 
     @app.callback(Output("dashboard-list", "children"), Output("dashboard-list-notice", "children"), *inputs)
@@ -176,7 +176,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
             }
             hits = asked.store.search(INDEX_PATTERN, body)["hits"]["hits"]
         except (AwayError, RangeError) as error:
-            return [], parts.notice(str(error), "attention")
+            return [], parts.notice(f"No data: {error}.", "attention")
         zone = viewer_zone()
         empty = "" if hits else parts.notice("No ERROR line in this time range.")
         return [line(hit, zone) for hit in hits], empty

@@ -152,7 +152,8 @@ def alerts_card(states: list[AlertState], why: str, now: float) -> Component:
         names = ", ".join(sorted({state.alert.name for state in unknown}))
         children.append(html.P(f"Not evaluated without Prometheus: {names}.", className="hint"))
     firing = sum(state.phase == "firing" for state in shown)
-    return parts.card("Alerts", *children, more=html.Span(f"{firing} firing", className="hint"), name="alerts-card")
+    known = f"{firing} firing" if states else "not known"
+    return parts.card("Alerts", *children, more=html.Span(known, className="hint"), name="alerts-card")
 
 
 def services_card(found: tuple[ServiceState, ...]) -> Component:
@@ -169,15 +170,16 @@ def services_card(found: tuple[ServiceState, ...]) -> Component:
     return parts.card("Services", html.Ul(rows, className="alerts"))
 
 
-def lag_card(shipper: ServiceState, newest: float | None) -> Component:
+def lag_card(shipper: ServiceState, store: ServiceState, newest: float | None) -> Component:
     """Return how far the log lines are behind."""
     if shipper.health == "away":
         return parts.card("Log lag", parts.notice("The shipper does not answer, so its lag is not known.", "bad"))
     told = shipper.told
+    absent = "not known" if store.health == "away" else "none"
     pairs = [
         ("oldest line waiting", units.seconds_text(float(told.get("lag_seconds") or 0))),
         ("bytes waiting", units.bytes_text(float(told.get("lag_bytes") or 0))),
-        ("newest line in the store", "none" if newest is None else f"{units.seconds_text(newest)} old"),
+        ("newest line in the store", absent if newest is None else f"{units.seconds_text(newest)} old"),
         ("dead letters", f"{int(told.get('dead_letters') or 0):,}"),
     ]
     rows = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in pairs]
@@ -201,7 +203,7 @@ def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
         below = [
             alerts_card(facts.states, facts.states_why, now),
             services_card((facts.model_service, facts.shipper, facts.store)),
-            lag_card(facts.shipper, facts.newest_line),
+            lag_card(facts.shipper, facts.store, facts.newest_line),
         ]
         source = asked.history.source().name
         return (
