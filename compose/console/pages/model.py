@@ -70,7 +70,13 @@ def rates(cells: Cells) -> dict[str, float]:
 
 
 def scores_card(told: dict[str, Any], cells: Cells, aims: Objectives) -> Component:
-    """Return the scores: from labels, estimated, from the hold-out with all and with the required fields."""
+    """Return the scores: from labels, estimated, from the hold-out with all and with the required fields.
+
+    Args:
+        told: what the model service says of its model; empty where it says nothing.
+    """
+    if not told:
+        return parts.card("Scores", parts.notice("Not known: the model service tells none."), name="scores")
     held, labels = told.get("holdout") or {}, sum(cells.values())
     live, estimated = rates(cells), told.get("estimated") or {}
     whole, required = held.get("all") or {}, held.get("required") or {}
@@ -155,8 +161,9 @@ def confusion_card(cells: Cells, why: str) -> Component:
 def calibration_figure(bins: list[dict[str, float]], zone: Any) -> dict[str, Any]:
     """Return observed share over predicted probability, with the line on which they are equal."""
     layout = figures.layout(None, zone, unit=" %", height=240, legend=False)
-    ticks = {"range": [-5, 105], "tickvals": [0, 25, 50, 75, 100], "fixedrange": True}  # no marker is cut
-    layout["xaxis"] |= ticks | {"ticksuffix": " %"}
+    edges = [0, 25, 50, 75, 100]
+    ticks = {"range": [-5, 105], "tickvals": edges, "ticktext": [f"{edge} %" for edge in edges], "fixedrange": True}
+    layout["xaxis"] |= ticks  # a little wider than the figures: no marker is cut
     layout["yaxis"] |= ticks
     layout["hovermode"] = "closest"
     even = {
@@ -240,6 +247,8 @@ def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
             drifts = [(key[0], psi[key], limits.get(key, 0.0), samples.get(key, 0.0)) for key in psi]
         except (AwayError, NeedsPrometheusError) as error:
             why = str(error)
+        if not why and not cells and service.health == "away":
+            why = "the model service is away, and no samples of it are in the store."
         bins = ((told.get("holdout") or {}).get("all") or {}).get("calibration") or []
         about = html.Div([about_card(service, now), scores_card(told, cells, aims)], className="grid model-top")
         notice = "" if bins else "The model service tells no calibration."
