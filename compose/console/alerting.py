@@ -8,10 +8,11 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from compose.console.definitions import watched
 from compose.console.evaluation import Curve
 from compose.console.history import History, NeedsPrometheusError, PrometheusHistory, SampleHistory
 from compose.console.samples import Floats
-from compose.provision.alerts import Alert, alerts
+from compose.provision.alerts import Alert
 from compose.provision.prometheus import seconds
 
 TICK = 15.0
@@ -89,13 +90,13 @@ def states(history: History, now: float) -> list[State]:
 
 
 def _asked(source: SampleHistory | PrometheusHistory, now: float) -> list[State]:
-    if isinstance(source, PrometheusHistory) and {alert.name for alert in alerts()} <= source.rules():
+    if isinstance(source, PrometheusHistory) and {alert.name for alert in watched()} <= source.rules():
         return told(source)
     if isinstance(source, SampleHistory) and _is_stale(source):
         # Without samples `absent` would hold, and everything else be quiet: neither is knowledge.
         why = "no samples of the last five minutes are in the store"
-        return [State(alert=alert, phase="unknown", why=why) for alert in alerts()]
-    return [state for alert in alerts() for state in evaluated(alert, source, now)]
+        return [State(alert=alert, phase="unknown", why=why) for alert in watched()]
+    return [state for alert in watched() for state in evaluated(alert, source, now)]
 
 
 def _is_stale(source: SampleHistory) -> bool:
@@ -109,7 +110,7 @@ def told(source: PrometheusHistory) -> list[State]:
     Raises:
         AwayError: it is away.
     """
-    by_key = {alert.key: alert for alert in alerts()}
+    by_key = {alert.key: alert for alert in watched()}
     found = []
     for each in source.alerts():
         labels = dict(each["labels"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 
 from compose.console.promql import Expression, PromqlError, parse, replaced, selectors
-from compose.provision.alerts import alerts, groups
-from compose.provision.objectives import Objectives
+from compose.provision.alerts import Alert, alerts, groups
+from compose.provision.objectives import Objectives, read_objectives
 from compose.provision.panels import dashboards
 
 # Series that come from Prometheus's and Alertmanager's own /metrics, or that Prometheus makes itself.
@@ -25,9 +25,17 @@ def written_out(expr: str, *, window: float, span: float) -> str:
 
 
 @functools.cache
+def watched() -> tuple[Alert, ...]:
+    """Return the alerts with the numbers that OBJECTIVE_* sets, as Prometheus's rules have them."""
+    return alerts(read_objectives())
+
+
+@functools.cache
 def recorded(objectives: Objectives | None = None) -> dict[str, Expression]:
     """Return the recording rules by name."""
-    return {rule.record: parse(rule.expr) for group in groups(objectives) for rule in group.recordings}
+    return {
+        rule.record: parse(rule.expr) for group in groups(objectives or read_objectives()) for rule in group.recordings
+    }
 
 
 @functools.cache
@@ -98,7 +106,7 @@ def longest_window(tree: Expression) -> float:
 
 def without_rules(expr: str) -> str:
     """Return the expression with the names of recording rules written out, for a Prometheus that lacks our rules."""
-    for group in groups():
+    for group in groups(read_objectives()):
         for rule in group.recordings:
             expr = expr.replace(rule.record, f"({rule.expr})")
     return expr

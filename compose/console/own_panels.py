@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compose.provision.objectives import read_objectives
 from compose.provision.panels import Panel, Query, dashboards
 
 CLASS_MIX = Panel(
@@ -38,7 +39,7 @@ FEEDBACK_DELAY = Panel(
     empty_when="no labels came back",
 )
 OWN = (CLASS_MIX, FEEDBACK_DELAY)
-PANELS: dict[str, Panel] = {panel.key: panel for board in dashboards() for panel in board.panels()} | {
+PANELS: dict[str, Panel] = {panel.key: panel for board in dashboards(read_objectives()) for panel in board.panels()} | {
     panel.key: panel for panel in OWN
 }
 GUIDE = tuple(panel for panel in PANELS.values() if panel.guide)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -156,3 +158,20 @@ def test_a_counter_that_begins_anew_goes_on(open_left: bool, by_hand: float) -> 
     held = case_samples({"c_total": "2 4 1 5"})
     (curve,) = evaluate(held, parse("increase(c_total[3m])"), np.array([180.0]), left_open=open_left)
     assert curve.values[0] == pytest.approx(by_hand)
+
+
+def test_the_objectives_are_followed() -> None:
+    """OBJECTIVE_* moves the console's alerts, recording rules and panels as it moves Prometheus's rules."""
+    program = (
+        "from compose.console import definitions, own_panels\n"
+        "print([a.expr for a in definitions.watched() if a.name == 'ModelAccuracyLow'])\n"
+        "print([t.value for t in own_panels.PANELS['model-accuracy'].thresholds])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "OBJECTIVE_ACCURACY": "0.8", "OBJECTIVE_ACCURACY_CRITICAL": "0.7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["['ml_model_accuracy < 0.8', 'ml_model_accuracy < 0.7']", "[None, 0.7, 0.8]"]
