@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Response, sync_playwright
+from playwright.sync_api import Page, Response, sync_playwright
 
 from tests.benchmarks import report
 from tests.benchmarks.console_data import DAYS, fill_lines, fill_samples
@@ -24,7 +24,8 @@ from tests.optional import need
 from tests.stack.running import free_ports
 
 DOCUMENTS = int(os.environ.get("ML_BENCH_DOCUMENTS", "1000000"))
-ROUNDS = 5
+ROUNDS = int(os.environ.get("ML_BENCH_ROUNDS", "5"))
+TRIALS = 3
 PAGE = report.PAGE.parent / "console.md"
 # page → what is its first meaningful content
 PAGES = {
@@ -79,6 +80,20 @@ def tables(paints: dict[str, list[float]], callbacks: Times, samples: int) -> st
     return "\n".join(lines)
 
 
+def first_content(page: Page, url: str, selector: str) -> float:
+    """Open a page and wait until it is complete; return after how many seconds its first content was there.
+
+    Raises:
+        playwright.sync_api.Error: it was not in half a minute.
+    """
+    began = time.perf_counter()
+    page.goto(url, wait_until="commit")
+    page.wait_for_selector(selector, timeout=30_000)
+    seconds = time.perf_counter() - began
+    Viewer(page).settled()
+    return seconds
+
+
 @pytest.mark.bench
 @pytest.mark.timeout(3600)  # filling the store takes most of it
 def test_console_over_a_million_documents(tmp_path: Path) -> None:
@@ -110,14 +125,19 @@ def test_console_over_a_million_documents(tmp_path: Path) -> None:
             chromium = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
             for _ in range(ROUNDS):
                 for path, selector in PAGES.items():
-                    page = chromium.new_page()
-                    page.on("response", heard)
-                    began = time.perf_counter()
-                    page.goto(url + path, wait_until="commit")
-                    page.wait_for_selector(selector, timeout=120_000)
-                    paints[path].append(time.perf_counter() - began)
-                    Viewer(page).settled()
-                    page.close()
+                    for trial in range(TRIALS):
+                        page = chromium.new_page()
+                        page.on("response", heard)
+                        try:
+                            paints[path].append(first_content(page, url + path, selector))
+                            break
+                        except (
+                            TimeoutError
+                        ):  # Chromium drops what is under way when an interface of the machine changes
+                            if trial == TRIALS - 1:
+                                raise
+                        finally:
+                            page.close()
             chromium.close()
     finally:
         store.stop()
