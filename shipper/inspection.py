@@ -28,6 +28,9 @@ def inspect(settings: ShipperSettings) -> Iterator[Finding]:
     """Look at everything a run needs; nothing is changed on the server."""
     yield from _logs(settings)
     yield _state(settings)
+    cores = len(os.sched_getaffinity(0))
+    if settings.workers > cores:
+        yield Finding("warning", f"SHIPPER_WORKERS={settings.workers}: there are {cores} cores; more workers only wait")
     yield from _server(settings)
 
 

@@ -215,6 +215,15 @@ class Instruments(Collector):
         yield labelled("ml_shipper_reloads", "Settings read again after SIGHUP, by result.", "result",
                        dict(service.reloads))  # fmt: skip
         yield gauge("ml_shipper_workers", "Processes that read and send.", service.workers)
+        used = dict(service.used)
+        yield labelled("ml_shipper_worker_cpu_seconds", "CPU time of a worker's process.", "worker",
+                       {str(worker): cpu for worker, (cpu, _) in used.items()})  # fmt: skip
+        memory = GaugeMetricFamily(
+            "ml_shipper_worker_resident_bytes", "Memory of a worker's process.", labels=["worker"]
+        )
+        for worker, (_, resident) in used.items():
+            memory.add_metric([str(worker)], resident)
+        yield memory
         yield counter("ml_shipper_worker_restarts", "Workers that ended and were started again.", service.restarts)
         yield counter("ml_shipper_lost_bytes", "Bytes that went before they could be read.", moved["lost_bytes"])
         yield gauge("ml_shipper_last_acknowledgement_timestamp_seconds", "When a record was last acknowledged.",

@@ -102,8 +102,9 @@ class Sharing(Service):
             return
         reader, record, number = tail.handle, tail.record, next(self._numbers)
         job = Job(
-            number, tail.number, tail.path, tail.size if reader.source.packed else -1, tail.read, reader.before, TURN,
-            whole, record.generation, tail.seed, tail.stamp, tail.fallback,
+            number, tail.number, tail.path, tail.size if reader.source.packed else -1, tail.read, reader.before,
+            (record.signature_length, record.signature), TURN, whole, record.generation, tail.seed, tail.stamp,
+            tail.fallback,
         )  # fmt: skip
         if hand.tell(job, reader.source.fileno()):
             hand.jobs[number] = (tail.number, min(TURN, tail.size - tail.read))
@@ -136,6 +137,7 @@ class Sharing(Service):
                     tail = self.tails.tails[stretch.owner]
                     tail.behind_since = moment if tail.unsettled else 0.0
             self._count(report)
+            self.used[hand.number] = report.cpu, report.resident
             self._warn(hand, report)
 
     def _read_by(self, hand: Hand, report: Report, moment: float) -> None:
@@ -200,6 +202,7 @@ class Sharing(Service):
         hand.jobs.clear()
         hand.parts.clear()
         self._missed.discard(hand)
+        self.used.pop(hand.number, None)
         self._show()
 
     def _rewind(self, tail: Tail, kept: int, stretch: Stretch) -> None:

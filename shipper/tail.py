@@ -6,7 +6,7 @@ from collections import deque
 
 from shipper.batch import Segment
 from shipper.errors import StateError
-from shipper.generation import Record
+from shipper.generation import Record, begins_alike
 from shipper.reader import Reader
 
 
@@ -77,7 +77,16 @@ class Tail:
         reader = self.reader
         if self.orphaned or reader is None:
             return False
-        return reader.source.size() < self.size or not reader.unchanged()
+        return reader.source.size() < self.size or not self.unchanged(reader)
+
+    def unchanged(self, reader: Reader) -> bool:
+        """Whether what is known of the file is still there: the bytes before the offset, or where none were read, its
+        beginning. Without that, a file that was replaced before it was read would go under the name of the old one.
+        """
+        if self.read or reader.source.packed:
+            return reader.unchanged()
+        length = self.record.signature_length
+        return not length or begins_alike(self.record, reader.source.head())
 
     def stuck(self, moment: float, limit: float) -> bool:
         """Whether the file grows but its acknowledged offset does not move.

@@ -188,7 +188,7 @@ class Tails:
         if tail.orphaned:
             return None
         size = reader.source.size()
-        if size < tail.read or not reader.unchanged():
+        if size < tail.read or not tail.unchanged(reader):
             self._truncated(tail, size)
             return None
         if size != tail.size:

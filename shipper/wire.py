@@ -29,6 +29,7 @@ class Job(msgspec.Struct, tag="job", array_like=True):
         packed: it is a `.gz`, of so many bytes unpacked; -1 where it is none.
         offset: of the first byte to read.
         before: the bytes in front of it, by which a changed file is known.
+        begins: length and hash of the first bytes, by which it is known where none are in front.
         limit: bytes after which the rest is left to the next job.
         whole: nothing will be appended: a last line without its newline is taken.
         generation, seed: of the ids.
@@ -41,6 +42,7 @@ class Job(msgspec.Struct, tag="job", array_like=True):
     packed: int
     offset: int
     before: bytes
+    begins: tuple[int, str]
     limit: int
     whole: bool
     generation: str
@@ -90,6 +92,7 @@ class Report(msgspec.Struct, omit_defaults=True):
         counts, errors: what to add to the tally.
         treatments: what to add to the counts of lines.
         stuck, reachable, last_acknowledged, last_error: of the worker's tally, as they are now.
+        cpu, resident: seconds and bytes that its process has used, and uses.
     """
 
     job: int = 0
@@ -105,6 +108,8 @@ class Report(msgspec.Struct, omit_defaults=True):
     reachable: bool | None = None
     last_acknowledged: float = 0.0
     last_error: str | None = None
+    cpu: float = 0.0
+    resident: int = 0
 
 
 def _encoded(value: Any) -> str:

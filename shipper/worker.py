@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import queue
+import resource
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 
 from isal import igzip
 
@@ -22,6 +24,7 @@ from shipper.deadletter import DeadLetters
 from shipper.delivery import Delivery, Tally
 from shipper.dispatch import Dispatch
 from shipper.errors import SettingsError
+from shipper.generation import digest
 from shipper.own_log import log_to_stderr
 from shipper.reader import CHUNK, Reader, Source
 from shipper.reload import maker
@@ -212,6 +215,9 @@ class Worker:
     def _read(self, job: Job, source: Source, parts: list[Part]) -> None:
         reader = Reader(source, job.offset)
         reader.before = job.before
+        length, signature = job.begins
+        if not job.offset and length and digest(source.head()[:length]) != signature:
+            return
         if source.size() < job.offset or not reader.unchanged():
             return  # replaced since the job was given: the reading process looks again
         stamp, now = job.stamp, time.time()
@@ -269,6 +275,7 @@ class Worker:
         report.reachable = tally.reachable
         report.last_acknowledged = tally.last_acknowledged
         report.last_error = tally.last_error
+        report.cpu, report.resident = time.process_time(), _resident()
         self._said = report
         self._spoke = time.monotonic()
         send(self._end, report)
@@ -276,6 +283,14 @@ class Worker:
 
 def _short(stuck: dict[str, str]) -> dict[str, str]:
     return {key: text[:TEXT] for key, text in list(stuck.items())[:20]}
+
+
+def _resident() -> int:
+    """Return the bytes of memory that this process holds (proc_pid_statm(5)); 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def work(end: socket.socket, gone: Callable[[], None]) -> None:

@@ -222,3 +222,19 @@ def test_a_kill_before_the_first_checkpoint_and_a_packed_copy(shipping: Shipping
     log.unlink()
     shipping.ship()
     shipping.each_once(25)
+
+
+def test_replaced_between_the_first_look_and_the_first_read(shipping: Shipping) -> None:
+    """Nothing of a file was read when other, longer content came in its place: that is another generation."""
+    log = shipping.logs / "a.log"
+    log.write_bytes(shipping.lines(1000, 20))
+    service = shipping.service()
+    service._scan()
+    os.truncate(log, 0)
+    log.write_bytes(shipping.lines(0, 40))
+    assert service.run(drain=True, timeout=60)
+    shipping.each_once(40)
+    assert service.tails.counts["truncated"] == 1
+    shipping.ship()
+    shipping.each_once(40)
+    assert shipping.cluster.refused == 0

@@ -222,6 +222,8 @@ def test_metrics_and_status_are_those_of_one_shipper(shipping: Shipping, begun: 
     assert found["ml_shipper_refusals_total|document_parsing_exception"] == 1
     assert found["ml_shipper_lines_total|wrapped"] == 10
     assert found["ml_shipper_requests_total"] == len(shipping.cluster.bodies)
+    assert all(found[f"ml_shipper_worker_cpu_seconds_total|{worker}"] > 0 for worker in (1, 2))
+    assert all(found[f"ml_shipper_worker_resident_bytes|{worker}"] > 1e7 for worker in (1, 2))
     assert (found["ml_shipper_workers"], found["ml_shipper_worker_restarts_total"]) == (2, 0)
     told = json.loads(running.get("/status")[1])
     assert (told["state"], told["files_total"], told["lag_bytes"], told["acknowledged"]) == ("shipping", 10, 0, 1009)
@@ -352,7 +354,7 @@ def test_messages_come_as_they_were_sent() -> None:
     """Each kind over a real socket, the settings with their paths, and a file's handle beside a job."""
     here, there = pair()
     with here, there, Path(__file__).open("rb") as file:
-        job = Job(1, 2, "/logs/a.log", -1, 3, b"\x00\xff\n", 4, True, "0f" * 8, 2**64 - 1, "2026", "")
+        job = Job(1, 2, "/logs/a.log", -1, 3, b"\x00\xff\n", (9, "ab"), 4, True, "0f" * 8, 2**64 - 1, "2026", "")
         settings = ShipperSettings(paths="/logs/*", ca_file=Path("/ca.pem"), workers=3)
         send(here, job, file.fileno())
         send(here, Tune(settings, "uuid"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
 
 from shipper import tails
 from shipper.deadletter import read
+from shipper.inspection import inspect
 from shipper.monitoring import reasons
 from tests.shipper import cluster as faults
 from tests.shipper.conftest import Shipping, line
@@ -104,6 +106,14 @@ def test_dead_letters_have_one_room(shipping: Shipping) -> None:
         thread.join(60)
     letters = [letter for path in folder.glob("dead-letters-*") for letter in read(path) if path.suffix != ".lock"]
     assert len({letter.id for letter in letters}) == len(letters) == 20
+
+
+def test_check_names_more_workers_than_cores(shipping: Shipping) -> None:
+    """A warning, for they would only wait for each other; as many as there are is nothing to say."""
+    cores = len(os.sched_getaffinity(0))
+    for workers, warned in ((cores, False), (min(64, cores + 1), cores < 64)):
+        shipping.set(workers=workers)
+        assert any("SHIPPER_WORKERS" in finding.what for finding in inspect(shipping.settings)) is warned
 
 
 def test_two_workers_leave_when_the_app_is_gone(shipping: Shipping) -> None:
