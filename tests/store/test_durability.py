@@ -32,16 +32,20 @@ def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
     with (folder.parent / "store.log").open("ab") as output:
         process = subprocess.Popen([sys.executable, "-P", "-m", "compose.store"], env=environment, stderr=output)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/_cluster/health", timeout=2)
-        except httpx.TransportError:
-            assert process.poll() is None, (folder.parent / "store.log").read_text()
-            time.sleep(0.02)
-        else:
-            return process
-    process.kill()
-    raise AssertionError("the store did not answer within 60 s")
+    try:
+        while time.monotonic() < deadline:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/_cluster/health", timeout=2)
+            except httpx.TransportError:
+                assert process.poll() is None, (folder.parent / "store.log").read_text()
+                time.sleep(0.02)
+            else:
+                return process
+        pytest.fail("the store did not answer within 60 s")
+    except BaseException:  # also where the run is interrupted: no store outlives its test
+        process.kill()
+        process.wait()
+        raise
 
 
 def write_for_ever(url: str, writer: int, acknowledged: set[str], ended: threading.Event) -> None:
