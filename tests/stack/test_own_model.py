@@ -34,7 +34,8 @@ def test_the_whole_stack_runs_on_the_page_s_model(tmp_path: Path) -> None:
     (folder / "tumour.py").write_text(module[1])
     own = {"APP_MODEL": "tumour:make", "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "APP_WORKERS": "2"}
     with running_stack(tmp_path / "stack", untrained=True, **own) as stack:
-        sent = stack.command("traffic", "--rate", "50", "--count", "300", "--errors", "20%", "--labels", "100%")
+        labels = ("--labels", "100%", "--label-noise", "0")
+        sent = stack.command("traffic", "--rate", "50", "--count", "300", "--errors", "20%", *labels)
         assert sent.returncode == 0, sent.stdout + sent.stderr
         assert "drawn evenly from the service's schema" in sent.stdout
         counts = re.search(r"(\d+) served  (\d+) refused", sent.stdout)
@@ -56,9 +57,12 @@ def test_the_whole_stack_runs_on_the_page_s_model(tmp_path: Path) -> None:
         assert sum(value for name, value in found.items() if name.startswith("ml_feedback_total")) == served
         assert stack.command("status").returncode == 0
         for period in ("daily", "weekly"):
+            # How fast a busy machine answers is not asked here: each thing was looked at, and the model was judged.
             checked = stack.command("check", period)
-            assert checked.returncode in (0, 1), checked.stdout + checked.stderr
+            assert checked.returncode in (0, 1, 2), checked.stdout + checked.stderr
             assert "could not look" not in checked.stdout
+            assert not checked.stderr
+        assert re.search(r"ok +model +accuracy 1.000", checked.stdout), checked.stdout
         accepted = stack.command("check", "--acceptance")
         assert "0 failed" in accepted.stdout, accepted.stdout + accepted.stderr
         settings = ConsoleSettings(app_url=stack.app, store_url=stack.store, shipper_url=stack.shipper)
