@@ -6,7 +6,9 @@ With an empty Flask /predict Granian answered 4,000 requests per CPU second, gun
 from __future__ import annotations
 
 import fcntl
+import functools
 import logging
+import multiprocessing
 import os
 import secrets
 import shutil
@@ -26,6 +28,8 @@ from app.own_model import OwnModelError, check_apart
 from app.settings import AppSettings, read_api_key
 
 LOGGER = "app.service"
+# How workers come to be. Linux's own default is another one since Python 3.14; elsewhere a fork is not safe.
+WAY = "fork" if sys.platform == "linux" else "spawn"
 STOP_SECONDS = 12
 ORPHAN_SECONDS = 1.0
 
@@ -96,13 +100,13 @@ def run(settings: AppSettings) -> None:
         except OwnModelError as error:
             raise ServeError(str(error)) from None
     user_key = secrets.token_bytes(32)
-    # Before prometheus-client is imported: it looks once, at import. Workers inherit it by fork.
+    # Before prometheus-client is imported: it looks once, at import. Workers inherit it.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run_dir / "metrics")
     parent = os.getpid()
 
-    def load_worker() -> Any:
-        return _worker(settings, run_dir, user_key, parent, lock)
-
+    multiprocessing.set_start_method(WAY, force=True)
+    kept = lock if WAY == "fork" else -1
+    load_worker = functools.partial(_worker, settings, run_dir, user_key, parent, kept)
     server = Granian(
         "app.server:run",
         address=settings.host,
@@ -138,7 +142,8 @@ def _worker(settings: AppSettings, run_dir: Path, user_key: bytes, parent: int, 
     from app.service import create_app
     from app.state import ServiceState
 
-    os.close(lock)
+    if lock >= 0:
+        os.close(lock)
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     state = ServiceState(settings, run_dir, user_key)
     atexit.register(state.close)

@@ -28,6 +28,8 @@ from tests.optional import need
 class Server:
     """`python -m app serve` on a free port."""
 
+    command: tuple[str, ...] = ("-m", "app", "serve")
+
     def __init__(self, model_dir: Path, folder: Path, **settings: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -42,7 +44,7 @@ class Server:
             **settings,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "app", "serve"], env=self.environment, stderr=subprocess.PIPE
+            [sys.executable, "-P", *self.command], env=self.environment, stderr=subprocess.PIPE
         )
         try:
             until(lambda: self.process.poll() is not None or self.answers(), "it answers")
@@ -105,6 +107,26 @@ def test_serve_answers_and_ends_with_zero(model_dir: Path, tmp_path: Path) -> No
         assert server.stop() == 0
     messages = [line["message"] for line in lines(tmp_path / "logs") if line["logger"] == "app.service"]
     assert sorted(messages) == ["model activated", "service start", "service stop"]
+
+
+class SpawnedServer(Server):
+    """The same where workers are begun anew rather than forked, as on macOS."""
+
+    command: tuple[str, ...] = (
+        "-c",
+        "import app.__main__, app.server; app.server.WAY = 'spawn'; app.__main__.main(['serve'])",
+    )
+
+
+def test_workers_that_are_not_forked_serve(model_dir: Path, tmp_path: Path) -> None:
+    """Two workers begun anew answer, share their counters, and end with the service."""
+    server = SpawnedServer(model_dir, tmp_path, APP_WORKERS="2")
+    try:
+        for _ in range(20):
+            assert server.predict().status_code == 200
+        assert server.metrics()["ml_predictions_total"] == 20
+    finally:
+        assert server.stop() == 0
 
 
 def test_counters_never_go_back_when_a_worker_is_killed(model_dir: Path, tmp_path: Path) -> None:
