@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -173,6 +174,8 @@ def read_settings(
             raise SettingsError("SHIPPER_URL: each address is http://host:port or https://host:port")
         if urlsplit(url).username:
             raise SettingsError("SHIPPER_URL: put no password there; use SHIPPER_USERNAME and SHIPPER_PASSWORD_FILE")
+    if settings.workers > 1 and sys.platform != "linux":
+        raise SettingsError("SHIPPER_WORKERS: more than one needs Linux (packets over a socket); leave it at 1 here")
     Leaving(settings.leave_when)
     if settings.api_key_file and settings.username:
         raise SettingsError("SHIPPER_API_KEY_FILE and SHIPPER_USERNAME: set one of them, not both")

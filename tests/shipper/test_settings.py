@@ -45,3 +45,11 @@ def test_each_setting_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "shipper.md").read_text(encoding="utf-8")
     missing = [name for name in ShipperSettings.__struct_fields__ if f"`SHIPPER_{name.upper()}`" not in text]
     assert not missing
+
+
+def test_several_workers_are_for_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere the sockets that they need are not there: said at once, by the setting's name."""
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(SettingsError, match="SHIPPER_WORKERS: more than one needs Linux"):
+        read_settings({"SHIPPER_WORKERS": "2"})
+    assert read_settings({"SHIPPER_WORKERS": "1"})[0].workers == 1
