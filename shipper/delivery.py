@@ -339,7 +339,7 @@ class Delivery:
         for kind, amount in Counter(item.error.type if item.error else "unknown" for _, item in refused).items():
             self.tally.errors[kind] += amount
             self.tally.add(dead_letter=amount)
-            self.tally.trouble(f"dead:{kind}", f"{amount} documents for {index} became dead letters: {kind}: {reason}")
+            self.tally.trouble(f"dead:{kind}", f"{index}: {amount} to the dead letters: {kind}: {reason}")
         return []
 
     def _letter(self, batch: Batch, number: int, item: Item) -> DeadLetter:

@@ -164,6 +164,7 @@ class Service:
         began = time.monotonic()
         gc.freeze()
         gc.enable()
+        logger.info("shipping %s to %s", ", ".join(self.settings.globs), ", ".join(self.settings.urls))
         self._wait_for_volumes()
         self.dispatch.resize(self.settings.in_flight)
         self.dispatch.submit(Batch())  # empty: what it does is to prepare the server

@@ -46,7 +46,7 @@ def test_what_two_blocked_indices_hold_is_counted_together(tmp_path: Path) -> No
     assert room.one_pass(batch) == Outcome([], {})
     assert room.tally.counts["already_there"] == MASS + 2 + 5
     assert {letter.index for letter in room.dead()} == {INDEX}
-    assert f"{MASS + 1} documents for {INDEX} became dead letters: late" in str(room.tally.last_error)
+    assert f"{INDEX}: {MASS + 1} to the dead letters: late" in str(room.tally.last_error)
 
 
 def test_each_record_has_its_own_patience(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_each_record_has_its_own_patience(tmp_path: Path) -> None:
     for _ in range(PATIENCE - 1):
         assert room.one_pass(batch_of(3)).pending == [0, 1]
     assert room.one_pass(batch_of(3)) == Outcome([], {})
-    assert f"2 documents for {INDEX}" in str(room.tally.last_error)
+    assert f"{INDEX}: 2 to the dead letters" in str(room.tally.last_error)
 
 
 def test_what_a_judged_reply_takes_is_proof_as_well(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_refused_document_is_a_dead_letter_with_all_that_is_needed(tmp_path: P
     assert room.tally.counts["dead_letter"] == 1
     assert room.tally.errors == {"document_parsing_exception": 1}
     assert room.tally.last_error is not None
-    assert "1 documents for" in room.tally.last_error
+    assert ": 1 to the dead letters: " in room.tally.last_error
 
 
 def test_dead_letters_of_two_kinds_are_counted_by_kind(tmp_path: Path) -> None:
