@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable
 
@@ -37,8 +38,12 @@ def test_one_click_leads_from_a_point_to_its_log_lines(stack: RunningStack, visi
     until(clicked, "the click leads to the log lines")
     parameters = httpx.URL(viewer.page.url).params
     assert parameters["q"] == "prediction:*"
-    assert parameters["from"].endswith("Z")
-    viewer.says("prediction served", "#logs-lines")
+    span = {"gte": parameters["from"], "lt": parameters["to"]}
+    behind = {"bool": {"filter": [{"exists": {"field": "prediction"}}, {"range": {"@timestamp": span}}]}}
+    total = stack.search({"query": behind, "size": 0, "track_total_hits": True})["hits"]["total"]["value"]
+    viewer.says(f"{total:,} line", "#logs-total")
+    earlier = dt.datetime.fromisoformat(parameters["to"]) - dt.datetime.fromisoformat(parameters["from"])
+    assert earlier >= dt.timedelta(minutes=2)
 
 
 def test_a_range_goes_with_the_viewer_from_page_to_page(stack: RunningStack, visit: Callable[..., Viewer]) -> None:

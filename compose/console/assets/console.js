@@ -108,8 +108,8 @@
       const detail = by.value.points[0].customdata;
       const parameters = new URLSearchParams({ q: layout.meta.logs });
       if (detail && detail.length) {
-        parameters.set("from", new Date((detail[0] - layout.meta.around) * 1000).toISOString());
-        parameters.set("to", new Date((detail[0] + layout.meta.around) * 1000).toISOString());
+        parameters.set("from", new Date((detail[0] - layout.meta.before) * 1000).toISOString());
+        parameters.set("to", new Date((detail[0] + layout.meta.after) * 1000).toISOString());
       }
       return "/logs?" + parameters.toString();
     },

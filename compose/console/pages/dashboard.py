@@ -89,7 +89,8 @@ def duration_figure(answer: dict[str, Any], spread: TimeRange, zone: Zone) -> di
     values = [None if mean is None else mean * factor for mean in means]
     each = figures.Line(name="average duration", times=[bucket["key"] / 1000 for bucket in buckets], values=values)
     figure = figures.lines([each], spread, zone, suffix=suffix, height=230)
-    figure["layout"]["meta"] = {"logs": "duration:*", "around": max(60.0, spread.span / 60)}
+    around = max(60.0, spread.span / 60)
+    figure["layout"]["meta"] = {"logs": "duration:*", "before": around, "after": around}
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -16,6 +17,8 @@ from compose.console.parts import Component
 from compose.console.shell import viewer_zone
 from compose.console.timerange import RangeError, TimeRange, parse_range
 from compose.provision.panels import Panel
+
+_WINDOW = re.compile(r"\[(\d+)([smhd])\]")
 
 
 def panel_card(panel: Panel) -> Component:
@@ -70,7 +73,15 @@ def link_panels(figures: list[Any], keys: list[str], spread: TimeRange) -> None:
         logs = PANELS[key].logs
         if logs is not None and figure["data"]:
             around = max(60.0, spread.span / 60)
-            figure["layout"]["meta"] = {"logs": query_string(logs), "around": around}
+            # A rate's point tells of the window that ends at it.
+            before = around + max((window(query.expr) for query in PANELS[key].queries), default=0.0)
+            figure["layout"]["meta"] = {"logs": query_string(logs), "before": before, "after": around}
+
+
+def window(expression: str) -> float:
+    """Return the longest window of a PromQL expression, seconds; 0 where it has none."""
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    return float(max((int(count) * seconds[unit] for count, unit in _WINDOW.findall(expression)), default=0))
 
 
 def callbacks(app: Dash, asked: Parts) -> None:
