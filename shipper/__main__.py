@@ -37,6 +37,9 @@ def _need_paths(settings: ShipperSettings) -> None:
 
 def _service(settings: ShipperSettings, resend: bool) -> Service:
     """Return the shipper: of one process, or of several, whose code is only loaded where it is used."""
+    from shipper.memory import keep_freed
+
+    keep_freed()
     if settings.workers > 1:
         from shipper.sharing import Sharing
 

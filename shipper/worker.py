@@ -25,6 +25,7 @@ from shipper.delivery import Delivery, Tally
 from shipper.dispatch import Dispatch
 from shipper.errors import SettingsError
 from shipper.generation import digest
+from shipper.memory import keep_freed
 from shipper.own_log import log_to_stderr
 from shipper.reader import CHUNK, Reader, Source
 from shipper.reload import maker
@@ -306,6 +307,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the reading process says when, also where the whole group is told
     log_to_stderr(worker=int(sys.argv[2]))
+    keep_freed()
     gc.freeze()  # what is imported stays
     work(socket.socket(fileno=int(sys.argv[1])), lambda: os._exit(0))
 
