@@ -197,7 +197,8 @@ def test_a_signal_to_the_whole_group_ends_it_in_order(shipping: Shipping, begun:
     running = Running(shipping, 2)
     begun.append(running)
     (shipping.logs / "a.log").write_bytes(shipping.lines(0, 3000))
-    running.arrived(1)
+    reported = [f"ml_shipper_worker_cpu_seconds_total|{worker}" for worker in (1, 2)]
+    until(lambda: all(running.metrics().get(name, 0.0) > 0 for name in reported), "both are past their start")
     for worker in running.children():
         worker.send_signal(signal.SIGTERM)
         worker.send_signal(signal.SIGINT)
