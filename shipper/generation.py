@@ -115,13 +115,14 @@ def compare(record: Record, head: bytes, size: int, before_offset: bytes) -> Kin
     return Kind.OTHER
 
 
-def is_copy(record: Record, head: bytes, size: int, before_offset: bytes) -> bool:
+def is_copy(record: Record, head: bytes, size: int, before_offset: bytes, packed: bool) -> bool:
     """Whether a file with another inode holds the remembered generation: a copy, a moved or an unpacked file.
 
-    Of a generation that nothing was acknowledged of, perhaps only for a crash, the beginning must be long enough.
+    Of a generation that nothing was acknowledged of, perhaps only for a crash, the beginning must be long enough, or
+    be all that there is of a packed file.
     """
     if size < record.offset or not begins_alike(record, head):
         return False
     if not record.offset:
-        return record.signature_length >= ALIKE_BYTES
+        return record.signature_length >= ALIKE_BYTES or (packed and size == record.signature_length)
     return digest(before_offset) == record.marker

@@ -172,7 +172,9 @@ class Recognition:
                     return Passed.COPY
                 self._counts["collisions"] += 1
                 logger.warning("%s begins like %s and is another file", file.path, tail.path)
-            elif tail is not None and tail.reader is None and is_copy(record, head, size, before(record)):
+            elif (
+                tail is not None and tail.reader is None and is_copy(record, head, size, before(record), source.packed)
+            ):
                 if not tail.orphaned and not tail.gone_at:
                     return Passed.COPY
                 return self._move(tail, source)
@@ -181,7 +183,7 @@ class Recognition:
                     return self._move(tail, source)
                 if size < tail.read and not quiet:
                     return Passed.GROWING
-            elif is_copy(record, head, size, before(record)):
+            elif is_copy(record, head, size, before(record), source.packed):
                 self._counts["inherited"] += 1
                 return self._begin(record, source, seed, moment)
             elif size < record.offset and not quiet:

@@ -146,7 +146,7 @@ def test_what_a_file_with_the_same_inode_is_found_to_be(offset: int, content: by
 def copied(record: Record, content: bytes) -> bool:
     """Whether a file of another inode with this content is taken for a copy."""
     before = content[record.offset - record.marker_length : record.offset]
-    return is_copy(record, content[:SIGNATURE_BYTES], len(content), before)
+    return is_copy(record, content[:SIGNATURE_BYTES], len(content), before, packed=False)
 
 
 def test_a_copy_has_the_beginning_and_the_bytes_before_the_offset() -> None:
