@@ -123,7 +123,7 @@ class Table:
         self._connection.execute(f"SET allowed_directories = {[str(exports.resolve())]}")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
-        self._local = threading.local()
+        self._local, self._sized = threading.local(), dict[int, tuple[int, int]]()  # documents and bytes, by index
         self._connection.execute(_SCHEMA)
         single: dict[str, str] = {}
         many: dict[str, str] = {}
@@ -204,9 +204,13 @@ class Table:
         return dict(self.cursor().execute("SELECT number, count(*) FROM documents GROUP BY number").fetchall())
 
     def sizes(self) -> dict[int, int]:
-        """Return number of an index → bytes of its sources."""
-        rows = self.cursor().execute("SELECT number, sum(strlen(source)) FROM documents GROUP BY number").fetchall()
-        return {number: int(size) for number, size in rows}
+        """Return number of an index → bytes of its sources, as they were when its documents became more or fewer."""
+        counts, known = self.counts(), self._sized
+        changed = [number for number, count in counts.items() if known.get(number, (-1, 0))[0] != count]
+        sums = "SELECT number, sum(strlen(source)) FROM documents WHERE number IN (SELECT unnest(?)) GROUP BY number"
+        for number, size in self.cursor().execute(sums, [changed]).fetchall() if changed else []:
+            known[number] = counts[number], int(size)
+        return {number: known.get(number, (0, 0))[1] for number in counts}
 
     def load(self, batch: Batch) -> None:
         """Apply a batch in one transaction.
