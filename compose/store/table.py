@@ -125,8 +125,7 @@ class Table:
         self._connection.execute("SET lock_configuration = true")
         self._local, self._sized = threading.local(), dict[int, tuple[int, int]]()  # documents and bytes, by index
         self._connection.execute(_SCHEMA)
-        single: dict[str, str] = {}
-        many: dict[str, str] = {}
+        single, many = dict[str, str](), dict[str, str]()
         for name, key, is_many in self._connection.execute("SELECT name, key, many FROM columns").fetchall():
             (many if is_many else single)[key] = name
         self.columns = Columns(single, many)
@@ -197,7 +196,7 @@ class Table:
             )
             .fetchall()
         )
-        return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+        return {row[0]: row[1:5] for row in rows}
 
     def counts(self) -> dict[int, int]:
         """Return number of an index → how many documents the table has of it."""
@@ -208,8 +207,8 @@ class Table:
         counts, known = self.counts(), self._sized
         changed = [number for number, count in counts.items() if known.get(number, (-1, 0))[0] != count]
         sums = "SELECT number, sum(strlen(source)) FROM documents WHERE number IN (SELECT unnest(?)) GROUP BY number"
-        for number, size in self.cursor().execute(sums, [changed]).fetchall() if changed else []:
-            known[number] = counts[number], int(size)
+        found = self.cursor().execute(sums, [changed]).fetchall() if changed else []
+        known.update({number: (counts[number], int(size)) for number, size in found})
         return {number: known.get(number, (0, 0))[1] for number in counts}
 
     def load(self, batch: Batch) -> None:
