@@ -25,6 +25,7 @@ class Deadlines:
         self._changed = threading.Condition()
         self._asleep_until = 0.0
         self._thread: threading.Thread | None = None
+        self._stopping = False
 
     @contextmanager
     def within(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
@@ -45,13 +46,23 @@ class Deadlines:
             with self._changed:
                 del self._running[token]
 
+    def stop(self) -> None:
+        """End the thread; call it when no connection is at work any more."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
     def _watch(self) -> None:
         with self._changed:
-            while True:
+            while not self._stopping:
                 now, first = time.monotonic(), math.inf
                 for deadline, cursor in self._running.values():
                     if deadline <= now:
                         cursor.interrupt()
                     first = min(first, max(deadline, now + _AGAIN))
+                    del cursor  # or this thread would keep the last one alive
                 self._asleep_until = first
                 self._changed.wait(None if first == math.inf else first - now)

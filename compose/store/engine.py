@@ -374,6 +374,7 @@ class Engine:
             self.translog.close()
         except TranslogError:
             log.exception("the translog could not be made durable at the end")
+        self.deadlines.stop()
         self.table.close()
 
     def require(self, name: str) -> Index:

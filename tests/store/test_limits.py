@@ -139,6 +139,9 @@ def test_an_interruption_between_two_statements_is_not_lost() -> None:
                 first.execute(slow)
             assert second.execute("SELECT sum(range) FROM range(1000)").fetchone() == (499500,)
         assert first.execute("SELECT 42").fetchone() == (42,)
+    deadlines.stop()
+    assert deadlines._thread is not None
+    assert not deadlines._thread.is_alive()
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
