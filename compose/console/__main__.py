@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
-from typing import Any
 
 from compose.console.server import serve
-from compose.console.settings import ConsoleSettings, read_settings
+from compose.console.settings import read_settings
 from compose.environment import SettingsError
-from compose.provision.objectives import Objectives, read_objectives
-
-
-def load(settings: ConsoleSettings, aims: Objectives) -> Any:
-    """Return the console's WSGI application; called in the worker, which may be a process begun anew."""
-    from compose.console.service import create_console
-
-    return create_console(settings, aims, warm=True).server
+from compose.provision.objectives import read_objectives
 
 
 def main() -> None:
@@ -27,7 +18,7 @@ def main() -> None:
     try:
         settings, aims = read_settings(), read_objectives()
         logging.getLogger("console").info("listening on http://%s:%d", settings.host, settings.port)
-        serve(settings, functools.partial(load, settings, aims))
+        serve(settings, aims)
     except SettingsError as error:
         sys.exit(f"error: {error}")
 

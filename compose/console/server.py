@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import socket
-from collections.abc import Callable
+import sys
 from typing import Any
 
 from granian import Granian
@@ -11,15 +13,18 @@ from granian.constants import Interfaces
 
 from compose.console.settings import ConsoleSettings
 from compose.environment import SettingsError
+from compose.provision.objectives import Objectives
 
+# How the worker comes to be. Linux's own default is another one since Python 3.14; elsewhere a fork is not safe.
+WAY = "fork" if sys.platform == "linux" else "spawn"
 THREADS = 8
 
 
-def serve(settings: ConsoleSettings, load: Callable[[], Any]) -> None:
+def serve(settings: ConsoleSettings, aims: Objectives) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        load: makes the WSGI application, in the worker.
+        aims: the objectives that the console holds the service to.
 
     Raises:
         SettingsError: the port cannot be had. Granian would quietly share it with another process.
@@ -31,6 +36,7 @@ def serve(settings: ConsoleSettings, load: Callable[[], Any]) -> None:
         raise SettingsError(
             f"CONSOLE_PORT={settings.port} on {settings.host}: {error.strerror or error}; choose another one"
         ) from None
+    multiprocessing.set_start_method(WAY, force=True)
     server = Granian(
         "compose.console.service:create_console",
         address=settings.host,
@@ -45,4 +51,11 @@ def serve(settings: ConsoleSettings, load: Callable[[], Any]) -> None:
         log_enabled=False,
         websockets=False,
     )
-    server.serve(target_loader=load, wrap_loader=False)
+    server.serve(target_loader=functools.partial(_worker, settings, aims), wrap_loader=False)
+
+
+def _worker(settings: ConsoleSettings, aims: Objectives) -> Any:
+    """Return the console's WSGI application; called in the worker, which may be a process begun anew."""
+    from compose.console.service import create_console
+
+    return create_console(settings, aims, warm=True).server
