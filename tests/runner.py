@@ -37,10 +37,15 @@ def read_verb(arguments: list[str]) -> tuple[str, list[str]]:
     return chosen.verb, rest
 
 
+def names_tests(rest: list[str]) -> bool:
+    """Whether the person names files or folders of tests; `-k drift` alone does not."""
+    return any((ROOT / word.partition("::")[0]).exists() for word in rest if not word.startswith("-"))
+
+
 def pytest_arguments(verb: str, rest: list[str]) -> list[str]:
     """Return pytest's command line for a verb; the person's own arguments come last and win."""
     ordinary = ["-m", "not bench and not soak"]
-    named = any(not word.startswith("-") for word in rest)
+    named = names_tests(rest)
     together = ["-n", str(PROCESSES), "--dist", "loadgroup", *(f"--ignore={room}" for room in LONG_ROOMS)]
     chosen = {
         "": [*ordinary, *([] if named else together)],
@@ -60,7 +65,7 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if verb == "mutate":
         return mutate(rest)
-    if not verb and not any(not word.startswith("-") for word in rest):
+    if not verb and not names_tests(rest):
         print(f"left out: {', '.join(LONG_ROOMS)}; python3 tests --all runs them, and requires what is optional here")
     plugins: list[object] = []
     if verb == "all":

@@ -32,6 +32,7 @@ def test_each_verb_chooses_its_tests() -> None:
     everyday = pytest_arguments("", ["-x"])
     assert everyday[:3] == ["-m", "not bench and not soak", "-n"]
     assert {"--ignore=tests/docker", "--dist", "loadgroup", "-x"} <= set(everyday)
+    assert "--ignore=tests/docker" in pytest_arguments("", ["-k", "drift"])
     assert pytest_arguments("", ["tests/docker"]) == ["-m", "not bench and not soak", "tests/docker"]
     assert pytest_arguments("all", []) == ["-m", "not bench and not soak"]
     assert pytest_arguments("soak", [])[:2] == ["-m", "soak"]
