@@ -362,9 +362,12 @@ class Delivery:
         wanted = [batch.address(number) for number in numbers]
         body = {"docs": [{"_index": index, "_id": identity, "_source": False} for index, identity in wanted]}
         try:
-            docs = self._server.call("POST", "/_mget", body)["docs"]
+            reply = self._server.call("POST", "/_mget", body)
         except RefusedError as refused:
             raise SystemicError(_advice(refused)) from None
+        docs = reply.get("docs") if isinstance(reply, dict) else None
+        if not isinstance(docs, list) or len(docs) != len(numbers):
+            raise Waiting(f"POST /_mget: the reply does not name the {len(numbers)} documents; is a proxy in between?")
         return {number for number, doc in zip(numbers, docs, strict=True) if doc.get("found")}
 
     def _settled(self, **amounts: int) -> None:

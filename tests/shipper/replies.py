@@ -29,6 +29,7 @@ class Replies:
         self.bodies: list[bytes] = []
         self.asked: list[tuple[str, str, Any]] = []
         self.found: set[str] | RefusedError = set()
+        self.answer: Any = None  # of `call`, instead of one made of `found`
 
     def bulk(self, body: bytes) -> bytes:
         self.bodies.append(body)
@@ -40,6 +41,8 @@ class Replies:
         self.asked.append((method, path, body))
         if isinstance(self.found, RefusedError):
             raise self.found
+        if self.answer is not None:
+            return self.answer
         return {"docs": [{"found": each["_id"] in self.found} for each in body["docs"]]}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shipper.delivery import MASS, PATIENCE, Outcome
+from shipper.errors import Waiting
 from tests.shipper.replies import (
     INDEX,
     OTHER,
@@ -121,3 +122,36 @@ def test_a_blocked_index_that_holds_everything_has_no_dead_letters(tmp_path: Pat
     assert room.one_pass(batch_of(2)) == Outcome([], {})
     assert room.tally.counts["already_there"] == 2
     assert room.dead() == []
+
+
+@pytest.mark.parametrize("answer", [{"docs": [{"found": True}]}, {"docs": None}, {}, []])
+def test_an_answer_that_does_not_name_each_document_settles_nothing(tmp_path: Path, answer: object) -> None:
+    """A record that was not spoken of is neither acknowledged nor dead: it waits, as for any odd reply."""
+    room = Room(tmp_path, everything(403, {"type": "cluster_block_exception", "reason": "no writes"}))
+    room.server.answer = answer
+    with pytest.raises(Waiting, match="does not name the 2 documents"):
+        room.one_pass(batch_of(2))
+    assert room.dead() == []
+    assert room.tally.counts["already_there"] == 0
+
+
+def test_what_a_blocked_index_holds_counts_as_good_beside_what_was_taken(tmp_path: Path) -> None:
+    """More than twenty refused among more good ones, taken or there already, are dead letters and no mass refusal."""
+    block = {"type": "cluster_block_exception", "reason": "no writes"}
+    chosen = {f"id-{number}": (403, block) for number in range(10)}
+    chosen |= {f"id-{number}": (400, PARSING) for number in range(10, 35)}
+    room = Room(tmp_path, statuses(chosen))
+    room.server.found = {f"id-{number}" for number in range(10)}
+    assert room.one_pass(batch_of(55)) == Outcome([], {})
+    assert len(room.dead()) == 25
+
+
+def test_a_record_refused_singly_in_a_half_of_a_large_body_is_a_dead_letter(tmp_path: Path) -> None:
+    """Halved for its size first, then for a 400: the one record is found all the same."""
+
+    def picky(ids: list[str]) -> bytes:
+        return refuses(400)(ids) if "id-2" in ids else statuses()(ids)
+
+    room = Room(tmp_path, picky, limit=150)
+    assert room.one_pass(batch_of(8)) == Outcome([], {})
+    assert [letter.id for letter in room.dead()] == ["id-2"]

@@ -219,3 +219,25 @@ def test_a_state_folder_that_was_deleted_is_made_again(tmp_path: Path) -> None:
     checkpoint.close()
     checkpoint.close()
     assert offsets(folder) == {"a": 5}
+
+
+def test_a_path_with_spaces_comes_back_from_journal_and_snapshot(tmp_path: Path) -> None:
+    """A line's checksum ends at its first space, whatever the file is called."""
+    for _ in range(3):
+        checkpoint = Checkpoint(tmp_path)
+        checkpoint.state.records["g"] = Record(generation="g", path="/var/log/my app/a b.log", device=1, inode=2)
+        checkpoint.save({"g"})
+        checkpoint.close()
+    checkpoint = Checkpoint(tmp_path)
+    assert checkpoint.state.records["g"].path == "/var/log/my app/a b.log"
+    assert checkpoint.rebuilt == 0
+    checkpoint.close()
+
+
+def test_the_journal_is_for_its_owner_alone_and_is_closed_once(tmp_path: Path) -> None:
+    """Paths and times are nobody else's business; a second close touches no handle of others."""
+    checkpoint = Checkpoint(tmp_path)
+    assert (tmp_path / JOURNAL).stat().st_mode & 0o777 == 0o600
+    checkpoint.close()
+    checkpoint.close()
+    os.fstat(1)

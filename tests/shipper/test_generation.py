@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shipper.generation import (
+    ALIKE_BYTES,
     MARKER_BYTES,
     SIGNATURE_BYTES,
     Kind,
@@ -179,3 +180,27 @@ def test_a_rewound_generation_begins_anew() -> None:
     rewind(record)
     assert (record.offset, record.size, record.marker_length, record.marker, record.stamp) == (0, 0, 0, "", "")
     assert (record.generation, record.signature_length) == ("g", SIGNATURE_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("length", "packed", "more", "copy"),
+    [
+        (ALIKE_BYTES, False, 0, True),
+        (ALIKE_BYTES - 1, False, 0, False),
+        (ALIKE_BYTES - 1, True, 0, True),
+        (ALIKE_BYTES - 1, True, 1, False),
+        (ALIKE_BYTES, True, 1, True),
+    ],
+)
+def test_a_beginning_of_which_nothing_was_acknowledged(length: int, packed: bool, more: int, copy: bool) -> None:
+    """It proves a copy where it is long enough, or is all that a packed file holds."""
+    record = Record(generation="g", path="a", device=1, inode=2)
+    sign(record, CONTENT[:length])
+    content = CONTENT[: length + more]
+    assert is_copy(record, content[:SIGNATURE_BYTES], len(content), b"", packed) is copy
+
+
+def test_a_file_without_a_signature_is_like_no_other() -> None:
+    """An empty beginning is no proof, whatever stands in the checkpoint."""
+    record = Record(generation="g", path="a", device=1, inode=2, signature=digest(b""))
+    assert not begins_alike(record, CONTENT)

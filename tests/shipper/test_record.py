@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import time
 from typing import Any
 
 import msgspec
@@ -131,3 +132,79 @@ def test_lines_looked_at_together_give_the_records_of_the_careful_way(seed: int)
     assert (batch.segments[0].end, batch.segments[0].stamp) == (segment.end, segment.stamp)
     assert segment.end == sum(map(len, lines)) + len(lines)
     assert batch.size == len(batch.body(list(range(len(batch)))))
+
+
+STRETCHES = {
+    "plain": [GOOD] * 3,
+    "hours of one day": [GOOD, GOOD.replace(b"T10", b"T11"), GOOD],
+    "UTF-8": [GOOD.replace(b"served", "für".encode()), GOOD],
+    "long together, short alone": [GOOD] * 100,
+    "as long as may be": [GOOD.replace(b"served", b"x" * (4096 - len(GOOD) + 6)), GOOD],
+    "an error of a thousand characters": [GOOD.replace(b"{", b'{"error":"' + b"e" * 1000 + b'",')] * 2,
+    "texts with digits": [GOOD.replace(b"served", b"took 5551234567 steps"), GOOD.replace(b"served", b"at 1.5 %")],
+}
+
+
+@pytest.mark.parametrize("stretch", STRETCHES)
+@pytest.mark.parametrize("on", [True, False], ids=["redaction", "no redaction"])
+def test_lines_of_the_contract_go_the_fast_way(stretch: str, on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing about them needs the careful look at each, the first time and later; their documents are the lines."""
+
+    def alone(*_: object) -> None:
+        raise AssertionError("a line was looked at alone")
+
+    monkeypatch.setattr(RecordMaker, "_alone", alone)
+    maker = RecordMaker(Redaction(on=on), max_line_bytes=4096, retention_days=30, sample=1)
+    lines = STRETCHES[stretch]
+    for _ in range(2):
+        batch = Batch()
+        maker.add(lines, b"\n".join(lines), batch, batch.begin(0, "a", 0), "0123456789abcdef", 7, "", NOW)
+        assert [batch.document(number) for number in range(len(batch))] == lines
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_the_machines_own_time_zone_changes_nothing(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stamps are normalised to UTC, and retention ends at UTC's midnight, fourteen hours east and eleven west."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        _, batch = made(b'{"@timestamp":"2026-11-24T01:30:00+02:00","message":"m"}')
+        assert documents(batch)[0]["@timestamp"] == "2026-11-23T23:30:00.000000Z"
+        assert batch.address(0)[0] == "ml-pipeline-2026.11.23"
+        maker = RecordMaker(Redaction(on=True), max_line_bytes=4096, retention_days=1, sample=1)
+        assert maker.day("2026-11-23", NOW) == b"ml-pipeline-2026.11.23"
+        assert maker.day("2026-11-22", NOW) is None
+        assert maker.day("2026-11-26", NOW) == b"ml-pipeline-undated"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("sample", [2, 10])
+def test_sampling_keeps_about_one_request_of_so_many(sample: int) -> None:
+    """Of a thousand requests; the others are counted, and all lines of one share its fate."""
+    lines = [
+        msgspec.json.encode({"@timestamp": "2026-11-24T10:00:00.000001Z", "level": "INFO", "request_id": f"r{number}"})
+        for number in range(1000)
+    ]
+    maker, batch = made(*lines, *lines, sample=sample)
+    kept = [document["request_id"] for document in documents(batch)]
+    assert kept[: len(kept) // 2] == kept[len(kept) // 2 :]
+    assert 0.8 * 1000 / sample < len(kept) / 2 < 1.2 * 1000 / sample
+    assert maker.counts["sampled"] == 2000 - len(kept)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [(b"plain X\r", "plain X"), (b"\r\rplain", "\r\rplain"), (b"\0X plain X\0", "X plain X")],
+)
+def test_a_wrapped_line_loses_the_end_of_its_line_and_nothing_else(line: bytes, message: str) -> None:
+    """A carriage return at the end and NULs are no text; every letter is."""
+    assert documents(made(line)[1])[0]["message"] == message
+
+
+def test_an_error_of_exactly_a_thousand_characters_is_whole_also_the_careful_way() -> None:
+    """Nothing is cut, and no cut is counted."""
+    maker, batch = made(b'{"@timestamp":"2026-11-24 10:00:00","error":"%b"}' % (b"e" * 1000))
+    assert documents(batch)[0]["error"] == "e" * 1000
+    assert maker.counts["error_cut"] == 0

@@ -104,6 +104,26 @@ def test_another_server_is_tried_at_once(tmp_path: Path) -> None:
     assert len(other.bodies) > 1
 
 
+def test_each_change_of_the_settings_cuts_the_pause_short(tmp_path: Path) -> None:
+    """Not only the first one."""
+    room = Room(tmp_path, statuses())
+    for _ in range(3):
+        rest = threading.Thread(target=room.delivery._rest, args=(3600.0,), daemon=True)
+        rest.start()
+        rest.join(0.3)
+        assert rest.is_alive()
+        room.delivery.configure(cast("Server", room.server), 1000, mass_allowed=False)
+        rest.join(60)
+        assert not rest.is_alive()
+
+
+def test_what_is_taken_at_once_is_settled_without_a_word(tmp_path: Path) -> None:
+    """Nothing was stuck, and nothing is."""
+    room = Room(tmp_path, statuses())
+    assert room.delivery.settle(batch_of(2), [0, 1]) == Outcome([], {})
+    assert room.tally.stuck == {}
+
+
 def test_the_same_trouble_is_said_twice_a_minute_at_most(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
