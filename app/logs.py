@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
+import functools
 import logging
 import os
 import re
@@ -26,7 +27,7 @@ MAX_TEXT = 1000
 NEARLY_FULL_BYTES = 512 * 1024 * 1024
 NEARLY_FULL_SHARE = 0.05
 CHECK_SECONDS = 1.0  # how often an unwritable folder is tried again, and the volume's space looked at
-DROP_REASONS = ("unwritable", "full", "short_write", "too_long", "volume_nearly_full")
+DROP_REASONS = ("unwritable", "full", "short_write", "too_long", "volume_nearly_full", "buffer_full")
 VOLUME_ID = ".volume-id"
 _FILE_NAME = re.compile(r"(app-\d{8}T\d{6}Z-\d+)-(\d{6})\.jsonl")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029\ud800-\udfff]+")
@@ -43,6 +44,10 @@ class LogFile:
         clock: seconds since 1970.
         max_bytes: size from which the next file is begun.
         on_drop: is told the reason and number of lines that were not written.
+
+    Attributes:
+        stem, number, size: of the file that is written now, or was last: its name, and its bytes.
+        on_open: is told the number of a file before that file is made.
     """
 
     def __init__(self, folder: Path, clock: Clock, max_bytes: int, on_drop: OnDrop) -> None:
@@ -53,44 +58,74 @@ class LogFile:
         self._clock = clock
         self._max_bytes = max_bytes
         self._on_drop = on_drop
-        self._stem = f"app-{dt.datetime.fromtimestamp(clock(), dt.UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
-        self._number = 0
+        self.on_open: Callable[[int], None] | None = None
+        self.stem = f"app-{dt.datetime.fromtimestamp(clock(), dt.UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
+        self.number = 0
         self._handle = -1
-        self._size = 0
+        self.size = 0
         self._day = 0
         self._torn = False
         self._next_check = 0.0
         self._retry_at = 0.0
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
 
     @property
     def path(self) -> Path:
         """The file that is written now, or was last."""
-        return self.folder / f"{self._stem}-{max(self._number, 1):06d}.jsonl"
+        return self.folder / file_name(self.stem, max(self.number, 1))
 
     def write(self, line: bytes) -> bool:
         """Append one line, given without its newline; return whether it was written whole."""
+        if len(line) >= MAX_LINE:
+            return self.refuse_long(line)
+        return self.append(line + b"\n")
+
+    def append(self, lines: bytes) -> bool:
+        """Append whole lines, each ended by a newline, at once; return whether all were written whole."""
         with self._lock:
-            if len(line) >= MAX_LINE:
-                return self._drop("too_long", f"a line of {len(line)} bytes is longer than {MAX_LINE}")
             now = self._clock()
+            whole = True
             try:
                 if not self._ready(now):
-                    return self._drop("unwritable", None)
-                data = b"\n" + line + b"\n" if self._torn else line + b"\n"
-                count = os.write(self._handle, data)
+                    return self.refuse("unwritable", None, lines.count(b"\n"))
+                while lines:
+                    data = b"\n" + lines if self._torn else lines
+                    count = os.write(self._handle, data)
+                    self.size += count
+                    self._torn = data[count - 1 : count] != b"\n"
+                    self.written += data.count(b"\n", len(data) - len(lines), count)
+                    if self._torn:  # the line that was cut is lost, those behind it are tried again
+                        text = f"{self.path}: only {count} of {len(data)} bytes could be written"
+                        whole = self.refuse("short_write", text)
+                        count = data.index(b"\n", count) + 1
+                    lines = data[count:]
             except OSError as error:
                 self._close()
                 self._retry_at = now + CHECK_SECONDS
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                return self._drop("full" if full else "unwritable", f"{self.path}: {error.strerror}")
-            self._size += count
-            if count < len(data):
-                self._torn = True
-                return self._drop("short_write", f"{self.path}: only {count} of {len(data)} bytes could be written")
-            self._torn = False
-            self.written += 1
-            return True
+                reason = "full" if full else "unwritable"
+                return self.refuse(reason, f"{self.path}: {error.strerror}", lines.count(b"\n"))
+            return whole
+
+    def refuse_long(self, line: bytes) -> bool:
+        """Count a line that is too long."""
+        return self.refuse("too_long", f"a line of {len(line)} bytes is longer than {MAX_LINE}")
+
+    def refuse(self, reason: str, error: str | None, count: int = 1) -> bool:
+        """Count lines that are not written, and return False; never waits for the disk.
+
+        Args:
+            reason: of DROP_REASONS.
+            error: for /status; None leaves what is there.
+            count: of lines.
+        """
+        with self._counting:
+            self.dropped += count
+        if error is not None:
+            self.last_error = error
+        self._on_drop(reason, count)
+        return False
 
     def close(self) -> None:
         """Close the file."""
@@ -105,21 +140,23 @@ class LogFile:
             self._make_room()
             if os.fstat(self._handle).st_nlink == 0:  # somebody deleted the folder or the file
                 self._close()
-        if self._handle >= 0 and (self._size >= self._max_bytes or day != self._day):
+        if self._handle >= 0 and (self.size >= self._max_bytes or day != self._day):
             self._close()
         if self._handle < 0:
             if now < self._retry_at:
                 return False
             self.folder.mkdir(parents=True, exist_ok=True)
             leave_volume_id(self.folder)
-            self._number += 1
+            self.number += 1
+            if self.on_open is not None:
+                self.on_open(self.number)
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
                 self._handle = os.open(self.path, flags, 0o644)
             except OSError:
-                self._number -= 1  # a number that never was a file would be counted as lost by the shipper
+                self.number -= 1  # a number that never was a file would be counted as lost by the shipper
                 raise
-            self._size, self._day, self._torn = 0, day, False
+            self.size, self._day, self._torn = 0, day, False
             self._next_check = now + CHECK_SECONDS
             self.last_error = None
         return True
@@ -136,20 +173,18 @@ class LogFile:
         with oldest.open("rb") as file:
             lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
         oldest.unlink()
-        self._drop("volume_nearly_full", f"{oldest}: deleted with {lines} lines, the volume is nearly full", lines)
-
-    def _drop(self, reason: str, error: str | None, count: int = 1) -> bool:
-        self.dropped += count
-        if error is not None:
-            self.last_error = error
-        self._on_drop(reason, count)
-        return False
+        self.refuse("volume_nearly_full", f"{oldest}: deleted with {lines} lines, the volume is nearly full", lines)
 
     def _close(self) -> None:
         if self._handle >= 0:
             with contextlib.suppress(OSError):  # what was written was written; there is nothing left to do
                 os.close(self._handle)
             self._handle = -1
+
+
+def file_name(stem: str, number: int) -> str:
+    """Return the name of a process's file of that number."""
+    return f"{stem}-{number:06d}.jsonl"
 
 
 def oldest_closed(folder: Path) -> Path | None:
@@ -191,22 +226,33 @@ def clean(text: str) -> str:
     return _CONTROL.sub(" ", text)[:MAX_TEXT]
 
 
+_message = functools.lru_cache(64)(clean)  # of the same few sentences
+
+
+@functools.lru_cache(4)
+def _second(seconds: int) -> str:
+    """Return a time without its fraction, as `YYYY-MM-DDTHH:MM:SS`."""
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}"
+
+
 class EventLog:
-    """Makes the lines of events and appends them.
+    """Makes the lines of events and hands them on.
 
     Args:
-        file: where to; None writes nothing (logging off).
+        file: where they end; None: logging is off.
         clock: seconds since 1970.
+        put: takes a line, without its newline; None: the file itself, in the caller's thread.
     """
 
-    def __init__(self, file: LogFile | None, clock: Clock) -> None:
+    def __init__(self, file: LogFile | None, clock: Clock, put: Callable[[bytes], bool] | None = None) -> None:
         self.file = file
+        self._put = put if put is not None else file.write if file is not None else None
         self._clock = clock
-        self._host = socket.gethostname()
+        self._always = {"service": SERVICE, "host": socket.gethostname()}
         self._to_json = MsgspecFormatter().jsonify_log_record
 
     def event(self, level: int, logger: str, message: str, **fields: object) -> None:
-        """Append one line; a field that is None is left out. Never raises for what the file system does.
+        """Log one line; a field that is None is left out. Never raises for what the file system does.
 
         Args:
             level: of `logging`, e.g. logging.INFO.
@@ -214,21 +260,20 @@ class EventLog:
             message: a sentence of ours; never a value that a client sent.
             fields: the other fields of the contract.
         """
-        if self.file is None:
+        if self._put is None:
             return
         # The fields of the contract, not those of a LogRecord: making one costs more than the whole line.
-        stamp = dt.datetime.fromtimestamp(self._clock(), dt.UTC).isoformat(timespec="microseconds")
+        seconds, rest = divmod(int(self._clock() * 1e6), 1_000_000)
         line: dict[str, object] = {
-            "@timestamp": stamp.removesuffix("+00:00") + "Z",
+            "@timestamp": f"{_second(seconds)}.{rest:06d}Z",
             "level": logging.getLevelName(level),
             "logger": logger,
-            "message": clean(message),
-            "service": SERVICE,
-            "host": self._host,
+            "message": _message(message),
+            **self._always,
         }
         line.update({name: value for name, value in fields.items() if value is not None})
         if isinstance(error := fields.get("error"), str):
             line["error"] = clean(error)
             if not line["error"]:
                 del line["error"]
-        self.file.write(self._to_json(line).encode())
+        self._put(self._to_json(line).encode())

@@ -22,6 +22,7 @@ from typing import Any
 from granian import Granian
 from granian.constants import Interfaces
 
+from app.log_buffer import recover
 from app.logs import EventLog, LogFile
 from app.model.bundle import BundleError, load_active
 from app.own_model import OwnModelError, check_apart
@@ -55,6 +56,8 @@ def prepare(settings: AppSettings) -> tuple[Path, int]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ServeError(f"APP_STATE_DIR={settings.state_dir}: another service uses it; stop that one") from None
+        for found in recover(run_dir, settings.log_dir):
+            _say(found)
         shutil.rmtree(run_dir, ignore_errors=True)
         (run_dir / "metrics").mkdir(parents=True)
         (run_dir / f"parent-{os.getpid()}").touch()
@@ -137,7 +140,7 @@ def run(settings: AppSettings) -> None:
 
 def _worker(settings: AppSettings, run_dir: Path, user_key: bytes, parent: int, lock: int) -> Any:
     """Make the app of one worker, in the worker's process."""
-    import atexit
+    from multiprocessing.util import Finalize
 
     from app.service import create_app
     from app.state import ServiceState
@@ -146,7 +149,8 @@ def _worker(settings: AppSettings, run_dir: Path, user_key: bytes, parent: int, 
         os.close(lock)
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     state = ServiceState(settings, run_dir, user_key)
-    atexit.register(state.close)
+    # A forked process leaves without atexit's functions; multiprocessing's own run in both ways.
+    Finalize(None, state.close, exitpriority=10)
     return create_app(state)
 
 

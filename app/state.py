@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from app.log_buffer import LogBuffer, recover
 from app.logs import EventLog, LogFile
 from app.model.bundle import BundleError, active, load
 from app.model.evaluation import rates
@@ -72,7 +73,10 @@ class ServiceState:
             if settings.log
             else None
         )
-        self.log = EventLog(file, clock)
+        self.log_buffer = LogBuffer(run_dir, file) if file is not None else None
+        self.log = EventLog(file, clock, self.log_buffer.put if self.log_buffer is not None else None)
+        for found in recover(run_dir, settings.log_dir):
+            self.log.event(logging.WARNING, LOGGER, found)
         self.errors = Window(run_dir, "errors", 2, ERROR_SECONDS, 1, clock)
         self.users = ActiveUsers(run_dir, user_key, ERROR_SECONDS, clock)
         settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -177,7 +181,8 @@ class ServiceState:
         self._ended.set()
         self._watcher.join(timeout=5)
         self.feedback.close()
-        if self.log.file is not None:
+        if self.log_buffer is not None and self.log.file is not None:
+            self.log_buffer.close()
             self.log.file.close()
 
     def live(self) -> tuple[dict[str, float], int]:

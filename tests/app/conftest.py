@@ -66,6 +66,7 @@ def clock() -> Clock:
 
 
 Service = tuple[Flask, ServiceState]
+RUNNING: list[ServiceState] = []  # whose lines may still be on their way to the file
 
 
 @pytest.fixture
@@ -86,11 +87,13 @@ def make(model_dir: Path, tmp_path: Path, clock: Clock) -> Iterator[Callable[...
         )
         state = ServiceState(chosen, run, b"k" * 32, clock)
         states.append(state)
+        RUNNING.append(state)
         return create_app(state), state
 
     yield made
     for state in states:
         state.close()
+    RUNNING.clear()
 
 
 @pytest.fixture
@@ -105,8 +108,16 @@ def client(service: Service) -> FlaskClient:
     return service[0].test_client()
 
 
+def flush() -> None:
+    """Append what services that `make` made have put."""
+    for state in RUNNING:
+        if state.log_buffer is not None:
+            state.log_buffer.flush()
+
+
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """Return all log lines of a folder, oldest file first."""
+    """Return all log lines of a folder, oldest file first, the newest of the services that `make` made among them."""
+    flush()
     return [
         msgspec.json.decode(line)
         for path in sorted(folder.glob("app-*.jsonl"))

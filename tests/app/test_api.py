@@ -19,7 +19,7 @@ from app.api.request import Gate
 from app.model.served import ServedBundle
 from app.schema import NAMES
 from app.state import ServiceState
-from tests.app.conftest import GUIDE_REQUEST, NOW, Clock, lines, samples
+from tests.app.conftest import GUIDE_REQUEST, NOW, Clock, flush, lines, samples
 
 Service = tuple[Flask, ServiceState]
 
@@ -192,6 +192,7 @@ def test_a_log_folder_that_cannot_be_written_costs_lines_not_requests(
     client = make(log_dir=folder if obstacle == "file" else folder / "below")[0].test_client()
     for _ in range(3):
         assert client.post("/predict", json=GUIDE_REQUEST).status_code == 200
+    flush()
     found = metrics(client)
     assert found['ml_log_dropped_total{reason="unwritable"}'] >= 3
     status = client.get("/status").get_json()
@@ -298,6 +299,7 @@ def test_no_canary_is_found_anywhere(client: FlaskClient, tmp_path: Path) -> Non
     client.open("/predict", method=canary.upper())
     client.post("/feedback", json={"request_id": canary, "actual": canary, canary: canary})
     client.post("/feedback", json={"request_id": canary, "actual": 1})
+    flush()
     logged = b"".join(path.read_bytes() for path in (tmp_path / "logs").iterdir())
     assert logged.count(b"\n") > 30
     for text in (logged.decode(), client.get("/metrics").text, client.get("/status").text):
