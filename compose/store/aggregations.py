@@ -126,11 +126,16 @@ def _buckets_in(results: dict[str, Any]) -> int:
     """Return how many buckets there are, those within others included."""
     count = 0
     for result in results.values():
-        if isinstance(result, dict):
-            buckets = result.get("buckets", ())
-            count += len(buckets) + sum(map(_buckets_in, buckets.values() if isinstance(buckets, dict) else buckets))
-            if "buckets" not in result and "doc_count" in result:
-                count += _buckets_in(result)
+        if result.__class__ is not dict:
+            continue
+        buckets = result.get("buckets")
+        if buckets is not None:
+            count += len(buckets)
+            for bucket in buckets.values() if buckets.__class__ is dict else buckets:
+                if len(bucket) > 2 or "key" not in bucket:  # a key and a count alone have nothing below them
+                    count += _buckets_in(bucket)
+        elif "doc_count" in result:
+            count += _buckets_in(result)
     return count
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from compose.store.catalogue import Index
 from compose.store.mapping import Field
-from compose.store.table import Columns
+from compose.store.rows import Columns
 
 Condition = tuple[str, list[Any]]
 FALSE: Condition = ("false", [])

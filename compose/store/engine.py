@@ -25,9 +25,11 @@ from compose.store.idfilter import IdFilter
 from compose.store.loader import LOAD_DOCUMENTS, Loader
 from compose.store.recovery import decode_line, keep_cluster, open_table, operation_of
 from compose.store.repository import Snapshot
+from compose.store.rows import Operation
 from compose.store.settings import StoreSettings
-from compose.store.table import Operation, Table
+from compose.store.table import Table
 from compose.store.templates import planned
+from compose.store.totals import Totals
 from compose.store.translog import Translog, TranslogError
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Engine:
         self.unfinished_snapshots: dict[tuple[str, str], Snapshot] = {}  # in progress or failed: repository and name
         self.rebuilding = False
         self.deadlines = Deadlines()
+        self.totals = Totals(self.deadlines, settings.request_seconds, settings.threads)
         self._disk = Disk(settings)
         self._counts: dict[int, int] = {}
         self._next_number = 1
@@ -374,6 +377,7 @@ class Engine:
             self.translog.close()
         except TranslogError:
             log.exception("the translog could not be made durable at the end")
+        self.totals.stop()  # while a count of it may still be ended
         self.deadlines.stop()
         self.table.close()
 

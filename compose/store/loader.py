@@ -15,13 +15,14 @@ import duckdb
 import msgspec
 
 from compose.store.errors import StoreError, WritesBlockedError
+from compose.store.rows import Operation
 from compose.store.settings import StoreSettings
-from compose.store.table import ROW_GROUP, Batch, Operation, Table
+from compose.store.table import ROW_GROUP, Batch, Table
 from compose.store.translog import Translog
 
 log = logging.getLogger(__name__)
 
-LOAD_DOCUMENTS = 2 * ROW_GROUP  # the loader does not wait longer once so many documents are pending
+LOAD_DOCUMENTS = ROW_GROUP  # the loader does not wait longer once so many documents are pending
 
 
 class Waiting(msgspec.Struct):

@@ -16,8 +16,9 @@ from compose.store.errors import StoreError
 from compose.store.layout import layout_of
 from compose.store.mapping import Mapping
 from compose.store.repository import Repository, Snapshot, candidates
+from compose.store.rows import Operation
 from compose.store.settings import StoreSettings
-from compose.store.table import Batch, Operation, Table
+from compose.store.table import Batch, Table
 from compose.store.translog import sync_directory
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from compose.store.document import prepare
 from compose.store.engine import Engine
 from compose.store.errors import IndexNotFoundError, StoreError
 from compose.store.repository import Kept, Repository, Snapshot, check_snapshot_name, digest, location
-from compose.store.table import Operation
+from compose.store.rows import Operation
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,7 @@ import numpy as np
 
 from compose.store.export import Reading
 from compose.store.layout import Layout
-from compose.store.words import joined
-
-# Kind of a field → type of its column; dates are milliseconds since 1970, texts are ` word word `.
-TYPES = {
-    "keyword": "VARCHAR", "text": "VARCHAR", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE",
-    "boolean": "BOOLEAN",
-    "date": "BIGINT",
-}  # fmt: skip
-_NUMPY = {"long": np.int64, "date": np.int64, "float": np.float64, "double": np.float64, "boolean": np.bool_}
+from compose.store.rows import TYPES, Columns, Operation, add_records, add_values, objects
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -40,33 +31,7 @@ CREATE TABLE IF NOT EXISTS state (loaded BIGINT NOT NULL, format INTEGER NOT NUL
 """
 FORMAT = 1
 # A batch of whole row groups is compressed once and never touched again; half a second of a busy shipper fills one.
-ROW_GROUP = 10_240
-
-
-class Operation(msgspec.Struct, gc=False):
-    """A change of one document on its way into the table; `source` is None where it deletes.
-
-    Its values are in `record`, if the document was read by a layout, else in `values` and `lists`, by column.
-    """
-
-    sequence: int
-    number: int
-    id: str
-    version: int
-    replaces: bool
-    source: bytes | None
-    values: dict[str, Any]
-    lists: dict[str, list[Any]]
-    ignored: list[str]
-    layout: Layout | None = None
-    record: Any = None
-
-
-class Columns(msgspec.Struct, frozen=True):
-    """Which columns exist: key of a field → column of single values, and of arrays."""
-
-    single: dict[str, str]
-    many: dict[str, str]
+ROW_GROUP = 20_480
 
 
 class Batch(msgspec.Struct):
@@ -93,6 +58,11 @@ class Table:
         memory_limit: bytes that DuckDB may use.
         threads: that it may use.
         exports: the one folder, beside its own files, in which it may read and write.
+
+    Attributes:
+        columns: those that there are.
+        loaded: last sequence number in it.
+        commits: changes before and after each commit of a load, so it is odd during one.
 
     Raises:
         duckdb.Error: the file is no database, or damaged.
@@ -136,6 +106,7 @@ class Table:
         if state[1] != FORMAT:
             raise duckdb.InvalidInputException(f"{path} has format {state[1]}; this program reads format {FORMAT}")
         self.loaded: int = state[0]
+        self.commits = 0
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return this thread's own connection for reading."""
@@ -239,7 +210,11 @@ class Table:
                         "INSERT INTO catalogue VALUES (?, ?)", [key, msgspec.json.encode(value).decode()]
                     )
             connection.execute("UPDATE state SET loaded = ?", [batch.sequence])
-            connection.execute("COMMIT")
+            self.commits += 1
+            try:
+                connection.execute("COMMIT")
+            finally:
+                self.commits += 1
         except duckdb.Error:
             _roll_back(connection)
             raise
@@ -278,15 +253,15 @@ class Table:
             data: dict[str, Any] = {
                 "sequence": np.array([row.sequence for row in rows], dtype=np.int64),
                 "number": np.array([row.number for row in rows], dtype=np.int32),
-                "id": _objects([row.id for row in rows]),
+                "id": objects([row.id for row in rows]),
                 "version": np.array([row.version for row in rows], dtype=np.int64),
-                "source": _objects([str(row.source, "utf-8") for row in rows if row.source is not None]),
+                "source": objects([str(row.source, "utf-8") for row in rows if row.source is not None]),
             }
             expressions = dict(zip(data, data, strict=True))
             if layout is None:
-                _add_values(rows, columns, data, expressions)
+                add_values(rows, columns, data, expressions)
             else:
-                _add_records(rows, layout, columns, data, expressions)
+                add_records(rows, layout, columns, data, expressions)
             read = layout is not None and bool(layout.types)
             origin = "(SELECT *, from_json(source, ?) AS members FROM batch)" if read else "batch"
             types = {path: TYPES[kind] for path, kind in layout.types.items()} if layout is not None else {}
@@ -339,62 +314,3 @@ def _settle(batch: Batch) -> tuple[list[Operation], dict[int, list[str]]]:
         by_index.setdefault(number, []).append(name)
     live = sorted((row for row in last.values() if row.source is not None), key=lambda row: row.sequence)
     return live, by_index
-
-
-def _add_values(rows: list[Operation], columns: Columns, data: dict[str, Any], expressions: dict[str, str]) -> None:
-    """Add the columns of documents that were read one by one: arrays of them, and how each is selected."""
-    if any(row.ignored for row in rows):
-        data["ignored"] = _objects([msgspec.json.encode(row.ignored).decode() if row.ignored else None for row in rows])
-        expressions["ignored"] = "ignored"
-    used: set[str] = set()
-    used_many: set[str] = set()
-    for row in rows:
-        used.update(row.values)
-        if row.lists:
-            used_many.update(row.lists)
-    for key in used:
-        name, kind = columns.single[key], key.partition(":")[0]
-        values = [row.values.get(key) for row in rows]
-        data[name] = _array(values, kind)
-        expressions[name] = name
-    for key in used_many:
-        name, kind = columns.many[key], key.partition(":")[0]
-        data[name] = _objects(
-            [msgspec.json.encode(row.lists[key]).decode() if key in row.lists else None for row in rows]
-        )
-        expressions[name] = f"from_json({name}, '[\"{TYPES[kind]}\"]')"
-
-
-def _add_records(
-    rows: list[Operation], layout: Layout, columns: Columns, data: dict[str, Any], expressions: dict[str, str]
-) -> None:
-    """Add the columns of documents that a layout read; the database takes most of them from the source itself."""
-    places = {path: number for number, path in enumerate(layout.types, 1)}
-    for column in layout.columns:
-        name = columns.single[column.key]
-        if column.place is None:
-            expressions[name] = f"struct_extract_at(members, {places[column.path]})"
-            continue
-        values = list(map(itemgetter(column.place), [row.record for row in rows]))
-        if column.kind == "text":
-            values = [None if value is None else joined(value) for value in values]
-        if values.count(None) < len(values):
-            data[name] = _array(values, column.kind)
-            expressions[name] = name
-
-
-def _array(values: list[Any], kind: str) -> Any:
-    return _objects(values) if kind not in _NUMPY else _masked(values, _NUMPY[kind])
-
-
-def _objects(values: list[Any]) -> Any:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
-def _masked(values: list[Any], kind: Any) -> Any:
-    if None not in values:
-        return np.array(values, dtype=kind)
-    missing = np.array([value is None for value in values])
-    return np.ma.masked_array(np.array([0 if value is None else value for value in values], dtype=kind), mask=missing)

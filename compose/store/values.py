@@ -7,7 +7,7 @@ from typing import Any
 from compose.store.conditions import Condition, Fields
 from compose.store.errors import UnsupportedError, illegal_argument
 from compose.store.mapping import Field
-from compose.store.table import TYPES
+from compose.store.rows import TYPES
 
 
 def known(kind: str, options: dict[str, Any], allowed: set[str]) -> None:

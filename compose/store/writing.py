@@ -18,7 +18,7 @@ from compose.store.engine import Engine
 from compose.store.errors import DocumentError, StoreError, WritesBlockedError, illegal_argument
 from compose.store.layout import Layout, layout_of
 from compose.store.mapping import Mapping
-from compose.store.table import Operation
+from compose.store.rows import Operation
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode

@@ -14,9 +14,10 @@ from compose.store.duplicates import repeated_name
 from compose.store.engine import Engine
 from compose.store.field_conditions import rare_tail
 from compose.store.loader import Waiting
+from compose.store.rows import Operation
 from compose.store.search import count, search
 from compose.store.settings import StoreSettings
-from compose.store.table import ROW_GROUP, Operation
+from compose.store.table import ROW_GROUP
 from compose.store.translog import Translog
 from compose.store.words import cut
 from compose.store.writing import Writer
