@@ -185,9 +185,7 @@ def format_date(value: int, name: str | None = None, zone: dt.tzinfo = dt.UTC) -
         cycles = (value - _YEAR_10000) // _CYCLE + 1
         text = format_date(value - cycles * _CYCLE, name, zone)
         return f"+{int(text[:4]) + 400 * cycles}{text[4:]}" if first in _ISO_NAMES else text
-    if (
-        zone is dt.UTC and first in _ISO_NAMES and "no_millis" not in first
-    ):  # nearly every one
+    if zone is dt.UTC and first in _ISO_NAMES and "no_millis" not in first:  # nearly every one
         return moment_of(value).isoformat(timespec="milliseconds")[:23] + "Z"
     moment = moment_of(value).astimezone(zone)
     if first == "epoch_millis":

@@ -7,6 +7,7 @@ bucket; the answers are the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -145,7 +146,7 @@ class Grouped:
                     groups[key] = Group(sum(group.count for _, group in found), {})
                 if key in groups:
                     groups[key].results[part.label] = _terms(part, found)
-        for group in groups.values():
+        for group in groups.values() if parts else ():
             group.results = {part.label: group.results.get(part.label, _empty(part)) for part in parts}
         return groups
 
@@ -162,6 +163,8 @@ class Grouped:
         found = self._cursor.execute(text, values).fetchmany(MAX_GROUPS + 1)
         if len(found) > MAX_GROUPS:
             raise TooManyGroupsError
+        if not metrics:
+            return {row[:-1]: Group(row[-1], {}) for row in found}
         groups = {}
         for row in found:
             measured = dict(zip(asked, row[len(keys) + 1 :], strict=True))
@@ -194,18 +197,19 @@ def _order(options: dict[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def _terms(part: _Part, found: list[tuple[Any, Group]]) -> dict[str, Any]:
-    ordered = sorted(((term, group) for term, group in found if term is not None), key=lambda pair: pair[0])
+    ordered = sorted([pair for pair in found if pair[0] is not None], key=itemgetter(0))
     for by, way in reversed(_order(part.options)):
         if by == "_count":
             ordered.sort(key=lambda pair: pair[1].count, reverse=way == "desc")
         else:
-            ordered.sort(key=lambda pair: pair[0], reverse=way == "desc")
+            ordered.sort(key=itemgetter(0), reverse=way == "desc")
     shown = ordered[: part.options.get("size", 10)]
-    buckets = []
-    for term, group in shown:
-        bucket: dict[str, Any] = {"key": term}
-        if part.field is not None and part.field.kind == "boolean":
-            bucket = {"key": int(term), "key_as_string": "true" if term else "false"}
-        buckets.append({**bucket, "doc_count": group.count, **group.results})
-    others = sum(group.count for _, group in ordered) - sum(group.count for _, group in shown)
+    if part.field is not None and part.field.kind == "boolean":
+        named = [{"key": int(term), "key_as_string": "true" if term else "false"} for term, _ in shown]
+    else:
+        named = [{"key": term} for term, _ in shown]
+    buckets = [
+        {**name, "doc_count": group.count, **group.results} for name, (_, group) in zip(named, shown, strict=True)
+    ]
+    others = sum([group.count for _, group in ordered[len(shown) :]])
     return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": buckets}
