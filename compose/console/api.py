@@ -21,7 +21,7 @@ def status(parts: Parts, started: float) -> dict[str, Any]:
 
     Source: https://www.elastic.co/docs/api/doc/kibana/operation/operation-get-status
     """
-    app, shipper, store = parts.services.ask()
+    app, shipper, store = (each.result() for each in parts.services.ask())
     version = importlib.metadata.version("ml-pipeline-observability")
     services = {
         name: {"level": LEVEL[each.health], "summary": each.words}

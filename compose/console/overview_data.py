@@ -70,6 +70,7 @@ def newest_line(store: Store, now: float) -> float | None:
 def gather(parts: Parts, now: float | None = None) -> Facts:
     """Return what is known; what cannot be had is NaN or None, and never an error."""
     moment = time.time() if now is None else now
+    asked = parts.services.ask()  # they answer while the figures are computed
     values = dict.fromkeys(FIGURES, math.nan)
     states: list[alerting.State] = []
     why = ""
@@ -80,7 +81,7 @@ def gather(parts: Parts, now: float | None = None) -> Facts:
         states = alerting.states(parts.history, moment)
     except AwayError as error:
         why = str(error)
-    app, shipper, store = parts.services.ask()
+    app, shipper, store = (each.result() for each in asked)
     newest = None
     if store.health != "away":
         try:

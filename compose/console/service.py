@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dash import Dash, Input, Output
 
 from compose.console import api, security, shell, timing
+from compose.console.first import FirstContent
 from compose.console.history import History
 from compose.console.overview_data import Parts
 from compose.console.pages import dashboard, logs, model, overview, panels, pipeline, runbook, tryit
@@ -50,17 +53,10 @@ def create_console(settings: ConsoleSettings, aims: Objectives | None = None, *,
             {"name": "color-scheme", "content": "light dark"},
         ],
     )
-    app.layout = shell.layout(settings.refresh_seconds)
+    frame = functools.partial(shell.layout, settings.refresh_seconds)
+    app.layout = frame()
     shell.callbacks(app)
     objectives = aims or read_objectives()
-    overview.callbacks(app, parts, objectives)
-    panels.callbacks(app, parts)
-    logs.callbacks(app, parts)
-    dashboard.callbacks(app, parts)
-    model.callbacks(app, parts, objectives)
-    pipeline.callbacks(app, parts, settings.dead_letters)
-    tryit.callbacks(app, parts)
-    runbook.callbacks(app)
     frames = {
         "/": overview.layout,
         "/logs": logs.layout,
@@ -71,11 +67,24 @@ def create_console(settings: ConsoleSettings, aims: Objectives | None = None, *,
         "/try": lambda: tryit.layout(parts.services),
     }
 
-    @app.callback(Output("page", "children"), Input("url", "pathname"))
     def page(path: str) -> Any:
-        frame = frames.get(path.rstrip("/") or "/")
-        return frame() if frame else notice(f"There is no page {path[:100]}.", "attention")
+        made = frames.get(path.rstrip("/") or "/")
+        return made() if made else notice(f"There is no page {path[:100]}.", "attention")
 
+    def prepare(path: str, search: str, find: Callable[[str], Any]) -> None:
+        shell.prepare(path, search, find)
+        logs.prepare(search, find)
+
+    app.callback(Output("page", "children"), Input("url", "pathname"))(page)
+    first = FirstContent(app, frame, page, prepare)
+    overview.callbacks(first, parts, objectives)
+    panels.callbacks(first, parts)
+    logs.callbacks(first, parts)
+    dashboard.callbacks(first, parts)
+    model.callbacks(first, parts, objectives)
+    pipeline.callbacks(first, parts, settings.dead_letters)
+    tryit.callbacks(app, parts)
+    runbook.callbacks(app)
     api.routes(app.server, parts, settings)
     timing.tell(app.server)
     security.protect(app.server, settings, app.csp_hashes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 import httpx
@@ -45,16 +45,14 @@ class Services:
         self._client = httpx.Client(timeout=min(settings.request_seconds, 3.0))
         self._pool = ThreadPoolExecutor(8, thread_name_prefix="ask")
 
-    def ask(self) -> tuple[ServiceState, ServiceState, ServiceState]:
-        """Return how model service, shipper and store are."""
+    def ask(self) -> tuple[Future[ServiceState], Future[ServiceState], Future[ServiceState]]:
+        """Begin to ask how model service, shipper and store are."""
         settings = self.settings
-        asked = (
+        return (
             self._pool.submit(self._service, "model service", settings.app_url),
             self._pool.submit(self._service, "shipper", settings.shipper_url),
             self._pool.submit(self._store_state),
         )
-        first, second, third = (each.result() for each in asked)
-        return first, second, third
 
     def model(self) -> ServiceState:
         """Return how the model service is."""

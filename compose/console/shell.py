@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
 import flask
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, dcc, html
 
-from compose.console.timerange import PRESETS, Zone
+from compose.console.address import parameters, written
+from compose.console.timerange import PRESETS, RangeError, Zone, parse_range
 
 PAGES = (
     ("/", "Overview"),
@@ -34,16 +40,14 @@ INDEX = """<!DOCTYPE html>
 
 
 def viewer_zone() -> Zone:
-    """Return the viewer's time zone, which our script leaves in a cookie."""
-    return Zone(flask.request.cookies.get("zone", "UTC")[:64])
+    """Return the viewer's time zone, which our script leaves in a cookie; UTC, marked so, before it could."""
+    told = flask.request.cookies.get("zone", "")[:64]
+    return Zone(told) if told else Zone("UTC", mark=" UTC")
 
 
 def layout(refresh_seconds: int) -> html.Div:
     """Return the frame; the page goes into `page`."""
-    links = [
-        dcc.Link(title, href=path, id=f"nav-{title.lower().replace(' ', '-')}", className="nav-link")
-        for path, title in PAGES
-    ]
+    links = [dcc.Link(title, href=path, id=nav_id(title), className="nav-link") for path, title in PAGES]
     presets = [
         html.Button(short, id={"type": "preset", "value": text}, className="chip", n_clicks=0)
         for short, text in PRESETS
@@ -105,6 +109,28 @@ def layout(refresh_seconds: int) -> html.Div:
     )
 
 
+def prepare(path: str, search: str, find: Callable[[str], Any]) -> None:
+    """Do what the frame's script does from the address alone: range, links that keep it, the page's own link.
+
+    Args:
+        find: returns an element of the frame by its id.
+    """
+    asked = parameters(search)
+    keep = written({name: asked.get(name, "") for name in ("from", "to")})
+    for href, title in PAGES:
+        link = find(nav_id(title))
+        link.href = href + keep
+        if href == (path.rstrip("/") or "/"):
+            setattr(link, "aria-current", "page")
+    with contextlib.suppress(RangeError):
+        find("range-label").children = parse_range(asked, time.time()).label(viewer_zone())
+
+
+def nav_id(title: str) -> str:
+    """Return the id of the link to a page."""
+    return f"nav-{title.lower().replace(' ', '-')}"
+
+
 def callbacks(app: Dash) -> None:
     """Register what the frame does, all of it in the browser."""
     browser = app.clientside_callback
@@ -130,7 +156,7 @@ def callbacks(app: Dash) -> None:
         ClientsideFunction("ui", "frame"),
         Output("range-label", "children"),
         Output("zone-note", "children"),
-        *(Output(f"nav-{title.lower().replace(' ', '-')}", "href") for _, title in PAGES),
+        *(Output(nav_id(title), "href") for _, title in PAGES),
         Input("url", "pathname"),
         Input("url", "search"),
     )

@@ -102,9 +102,11 @@ class Zone:
 
     Args:
         name: an IANA name, as the browser tells; an unknown one becomes UTC.
+        mark: what stands behind each time, where the viewer cannot know its zone.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, mark: str = "") -> None:
+        self.mark = mark
         self.name, self._info = "UTC", ZoneInfo("UTC") if name == "UTC" else None
         try:
             self._info = ZoneInfo(name)
@@ -123,9 +125,8 @@ class Zone:
         """Return a time as a person reads it: 25 Nov 13:04:05."""
         moment = self._local(at)
         clock = moment.strftime("%H:%M:%S" if seconds else "%H:%M")
-        return f"{moment.day} {moment.strftime('%b')} {clock}" + (
-            f".{moment.microsecond // 1000:03d}" if millis else ""
-        )
+        fraction = f".{moment.microsecond // 1000:03d}" if millis else ""
+        return f"{moment.day} {moment.strftime('%b')} {clock}{fraction}{self.mark}"
 
 
 def utc_text(at: float) -> str:

@@ -35,8 +35,8 @@ PAGES = {
     "/logs?from=now-7d": ".log-row .message",
     "/logs?from=now-7d&q=refused AND status:422": ".log-row .message",
     "/dashboard?from=now-7d": ".panel-value.stat",
-    "/model?from=now-7d": "#model-drift .card",
-    "/pipeline?from=now-7d": "#pipeline-indices table",
+    "/model?from=now-7d": "[id$=model-drift] .card",
+    "/pipeline?from=now-7d": "[id$=pipeline-indices] table",
 }
 Times = dict[tuple[str, str], list[tuple[float, float]]]  # (page, callback) → whole and store's milliseconds
 

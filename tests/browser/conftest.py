@@ -206,6 +206,8 @@ def visit(windows: Windows) -> Iterator[Callable[..., Viewer]]:
             viewer.page.wait_for_load_state("networkidle")
             viewer.complaints.clear()
             viewer.page.reload()
+        if url.startswith("http"):
+            viewer.live()
         return viewer
 
     yield go

@@ -30,8 +30,16 @@ class Viewer:
         """Wait until the page says it."""
         expect(self.page.locator(selector).first).to_contain_text(text, timeout=PATIENCE)
 
+    def live(self) -> None:
+        """Wait until the page that its scripts draw has taken the place of what the document brought."""
+        self.page.wait_for_function(
+            "() => !document.getElementById('first') && document.querySelector('#react-entry-point #page')",
+            timeout=PATIENCE,
+        )
+
     def settled(self) -> None:
-        """Wait until no callback is under way and nothing says that it loads."""
+        """Wait until the page is live, no callback is under way and nothing says that it loads."""
+        self.live()
         self.page.wait_for_function(
             "() => !document.querySelector('[data-dash-is-loading]')"
             " && !/(Loading|Asking|Searching) …|Loading\\.\\.\\./.test(document.body.innerText)",

@@ -2,9 +2,15 @@
 "use strict";
 (function () {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
-  document.cookie = "zone=" + zone + "; path=/; SameSite=Strict; max-age=31536000";
+  function remember(name, value) {  // for the server, which draws the first content
+    document.cookie = name + "=" + value + "; path=/; SameSite=Strict; max-age=31536000";
+  }
+  remember("zone", zone);
   const stored = window.localStorage.getItem("theme");
-  if (stored === "dark" || stored === "light") document.documentElement.dataset.theme = stored;
+  if (stored === "dark" || stored === "light") {
+    document.documentElement.dataset.theme = stored;
+    remember("theme", stored);
+  }
 
   const SPANS = { "now-15m": "Last 15 minutes", "now-1h": "Last hour", "now-6h": "Last 6 hours",
                   "now-24h": "Last 24 hours", "now-3d": "Last 3 days", "now-7d": "Last 7 days" };
@@ -62,13 +68,13 @@
       const keep = new URLSearchParams();
       for (const name of ["from", "to"]) if (parameters.get(name)) keep.set(name, parameters.get(name));
       const text = keep.toString() ? "?" + keep.toString() : "";
-      const links = Array.from(document.querySelectorAll(".nav-link"));
+      const links = Array.from(document.querySelectorAll("#react-entry-point .nav-link"));
       const hrefs = links.map((link) => new URL(link.href).pathname + text);
       for (const link of links) {
         if (new URL(link.href).pathname === (path.replace(/\/$/, "") || "/")) link.setAttribute("aria-current", "page");
         else link.removeAttribute("aria-current");
       }
-      for (const chip of document.querySelectorAll(".picker .chip")) {
+      for (const chip of document.querySelectorAll("#react-entry-point .picker .chip")) {
         const value = JSON.parse(chip.id).value;
         chip.setAttribute("aria-pressed", String(to === "now" && value === from));
       }
@@ -86,6 +92,7 @@
           ? root.dataset.theme === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
         root.dataset.theme = dark ? "light" : "dark";
         window.localStorage.setItem("theme", root.dataset.theme);
+        remember("theme", root.dataset.theme);
       }
       return "Dark or light";
     },
@@ -150,6 +157,30 @@
     },
   };
   window.dash_clientside = Object.assign({}, window.dash_clientside, { ui });
+
+  // The document came with its content. It goes once the live page, drawn unseen behind it, has all its answers.
+  const PATIENCE = 15000, begun = performance.now();
+  function takeOver() {
+    const first = document.getElementById("first");
+    if (!first) return;
+    const page = document.querySelector("#react-entry-point #page > div, #react-entry-point #page > .notice");
+    const waits = !page || document.querySelector("#react-entry-point [data-dash-is-loading]")
+      || Array.from(document.querySelectorAll("#react-entry-point .notice, #react-entry-point .total"))
+        .some((said) => /^(Loading|Asking|Searching).* …$/.test(said.textContent));
+    if (!page || (waits && performance.now() - begun < PATIENCE)) {
+      window.setTimeout(takeOver, 40);
+      return;
+    }
+    for (const opened of first.querySelectorAll("details[open] > summary")) {
+      const same = Array.from(document.querySelectorAll("#react-entry-point summary"))
+        .find((summary) => summary.textContent === opened.textContent);
+      if (same) same.parentElement.open = true;
+    }
+    const focused = first.contains(document.activeElement) ? document.activeElement.id.replace(/^first-/, "") : "";
+    first.remove();
+    if (focused && document.getElementById(focused)) document.getElementById(focused).focus();
+  }
+  takeOver();
 
   // Endless scroll: the button that anybody can press is pressed when it comes into view.
   const watcher = new IntersectionObserver((entries) => {

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dash import Dash, Input, Output, html
+from dash import Input, Output, html
 
 from compose.console import failed_requests, figures, parts, units
 from compose.console.address import parameters
+from compose.console.first import FirstContent
 from compose.console.log_search import bar_width
 from compose.console.overview_data import Parts
 from compose.console.pages.logs import line
@@ -108,7 +109,7 @@ def errors_table(lines: list[dict[str, Any]], zone: Zone) -> Component:
     return parts.table(headings, rows, empty="No failed request in this time range.", label=ERROR_ANALYSIS.title)
 
 
-def callbacks(app: Dash, asked: Parts) -> None:
+def callbacks(first: FirstContent, asked: Parts) -> None:
     """Register the page's callbacks: one for each visualisation, so that one that fails leaves the others."""
     inputs = (Input("url", "search"), Input("tick", "n_intervals"), Input("refresh", "n_clicks"))
 
@@ -118,7 +119,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         body = search_body(visualisation, gte=rfc3339(spread.start), lte=rfc3339(spread.end), interval=f"{width}s")
         return asked.store.search(INDEX_PATTERN, body), spread, width
 
-    @app.callback(
+    @first.callback(
         Output({"type": "chart", "key": LOG_LEVELS.id}, "figure"),
         Output(f"{LOG_LEVELS.id}-notice", "children"),
         *inputs,
@@ -131,7 +132,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         figure = levels_figure(found, spread, viewer_zone(), width)
         return figure, "" if figure["data"] else NOTHING
 
-    @app.callback(
+    @first.callback(
         Output({"type": "chart", "key": REQUEST_DURATION.id}, "figure"),
         Output(f"{REQUEST_DURATION.id}-notice", "children"),
         *inputs,
@@ -146,7 +147,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
             return parts.empty_figure(), "No line with a duration in this time range."
         return duration_figure(found, spread, viewer_zone()), ""
 
-    @app.callback(Output("dashboard-success", "children"), Output(f"{SUCCESS_RATE.id}-notice", "children"), *inputs)
+    @first.callback(Output("dashboard-success", "children"), Output(f"{SUCCESS_RATE.id}-notice", "children"), *inputs)
     def success(search: str, _ticks: int, _clicks: int) -> tuple[Any, str]:
         try:
             found, spread, _ = answer(SUCCESS_RATE, search)
@@ -157,7 +158,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         share = f"{units.number(100 * count / every, 1)} % of {every:,} lines" if every else NOTHING
         return [html.P(f"{count:,}", className="panel-value stat"), html.P(share, className="hint")], ""
 
-    @app.callback(Output("dashboard-errors", "children"), Output(f"{ERROR_ANALYSIS.id}-notice", "children"), *inputs)
+    @first.callback(Output("dashboard-errors", "children"), Output(f"{ERROR_ANALYSIS.id}-notice", "children"), *inputs)
     def errors(search: str, _ticks: int, _clicks: int) -> tuple[Any, str]:
         try:
             found = failed_requests.newest(asked.store, parse_range(parameters(search), time.time()))
@@ -165,7 +166,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
             return "", f"No data: {error}."
         return errors_table(found, viewer_zone()), ""
 
-    @app.callback(Output("dashboard-list", "children"), Output("dashboard-list-notice", "children"), *inputs)
+    @first.callback(Output("dashboard-list", "children"), Output("dashboard-list-notice", "children"), *inputs)
     def listed(search: str, _ticks: int, _clicks: int) -> tuple[Any, Any]:
         try:
             spread = parse_range(parameters(search), time.time())

@@ -11,6 +11,7 @@ from dash import ALL, ClientsideFunction, Dash, Input, Output, Patch, State, ctx
 
 from compose.console import figures, parts, units
 from compose.console.address import parameters, written
+from compose.console.first import FirstContent
 from compose.console.log_search import (
     LEVELS,
     PAGE,
@@ -21,6 +22,7 @@ from compose.console.log_search import (
     newer_body,
     page_body,
 )
+from compose.console.markup import identifier
 from compose.console.overview_data import Parts
 from compose.console.parts import Component
 from compose.console.shell import viewer_zone
@@ -211,11 +213,27 @@ def total_text(count: int, first: bool) -> str:
     return f"{count:,} {words}" if count or first else "No lines"
 
 
-def callbacks(app: Dash, asked: Parts) -> None:
-    """Register the page's callbacks."""
-    _browser(app)
+def prepare(search: str, find: Callable[[str], Any]) -> None:
+    """Set the controls as the address has them, where the page is there.
 
-    @app.callback(
+    Args:
+        find: returns an element by its id, None where it is not there.
+    """
+    asked = parameters(search)
+    levels = asked.get("level", "").split(",")
+    if (box := find("logs-text")) is None:
+        return
+    box.value = asked.get("q", "")
+    for level in LEVELS:
+        pressed = "true" if level in levels else "false"
+        setattr(find(identifier({"type": "level", "level": level})), "aria-pressed", pressed)
+
+
+def callbacks(first: FirstContent, asked: Parts) -> None:
+    """Register the page's callbacks."""
+    _browser(first.app)
+
+    @first.callback(
         Output({"type": "chart", "key": "logs-histogram"}, "figure"),
         Output("logs-total", "children"),
         Output("logs-bar", "children"),
@@ -244,7 +262,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         chips = [f"{counts.get(each['level'], 0):,}" for each in ids]
         return histogram(answer, wanted, viewer_zone()), total_text(total, first=False), bar, chips, notice
 
-    @app.callback(
+    @first.callback(
         Output("logs-lines", "children"),
         Output("logs-after", "data"),
         Output("logs-newest", "data"),
@@ -254,8 +272,8 @@ def callbacks(app: Dash, asked: Parts) -> None:
         Input("logs-more", "n_clicks"),
         State("logs-after", "data"),
     )
-    def lines(search: str, _clicks: int, _more: int, after: list[Any] | None) -> tuple[Any, ...]:
-        older = ctx.triggered_id == "logs-more"
+    def lines(search: str, _clicks: int, more: int, after: list[Any] | None) -> tuple[Any, ...]:
+        older = bool(more) and ctx.triggered_id == "logs-more"
         if older and not after:
             return no_update, no_update, no_update, True
         try:
@@ -277,7 +295,7 @@ def callbacks(app: Dash, asked: Parts) -> None:
         newest = hits[0]["_source"].get("@timestamp") if hits else None
         return rows, last, newest, last is None
 
-    @app.callback(
+    @first.app.callback(
         Output("logs-lines", "children", allow_duplicate=True),
         Output("logs-newest", "data", allow_duplicate=True),
         Input("logs-tail-tick", "n_intervals"),

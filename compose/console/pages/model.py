@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 import numpy as np
-from dash import Dash, Input, Output, html
+from dash import Input, Output, html
 
 from compose.console import figures, parts
+from compose.console.first import FirstContent
 from compose.console.history import NeedsPrometheusError
 from compose.console.overview_data import Parts
 from compose.console.own_panels import PANELS
@@ -210,7 +211,7 @@ def drift_card(thresholds: list[tuple[str, float, float, float]], why: str, stat
     return parts.card(title, table)
 
 
-def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
+def callbacks(first: FirstContent, asked: Parts, aims: Objectives) -> None:
     """Register the page's callback."""
 
     def by_labels(expr: str, now: float, *names: str) -> dict[tuple[str, ...], float]:
@@ -221,7 +222,7 @@ def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
             if curve.there[-1]
         }
 
-    @app.callback(
+    @first.callback(
         Output("model-about", "children"),
         Output({"type": "chart", "key": "calibration"}, "figure"),
         Output("calibration-notice", "children"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dash import Dash, Input, Output, dcc, html
+from dash import Input, Output, dcc, html
 
 from compose.console import parts, units, verdict
 from compose.console.alerting import State as AlertState
 from compose.console.alerting import covered
+from compose.console.first import FirstContent
 from compose.console.overview_data import Parts, gather
 from compose.console.own_panels import GUIDE
 from compose.console.pages import runbook
@@ -186,10 +187,10 @@ def lag_card(shipper: ServiceState, store: ServiceState, newest: float | None) -
     return parts.card("Log lag", html.Dl(rows, className="facts"))
 
 
-def callbacks(app: Dash, asked: Parts, aims: Objectives) -> None:
+def callbacks(first: FirstContent, asked: Parts, aims: Objectives) -> None:
     """Register the page's callbacks."""
 
-    @app.callback(
+    @first.callback(
         Output("overview-verdict", "children"),
         Output("overview-kpis", "children"),
         Output("overview-below", "children"),

@@ -6,10 +6,11 @@ import re
 import time
 from typing import Any
 
-from dash import ALL, Dash, Input, Output, State, dcc, html
+from dash import ALL, Input, Output, State, dcc, html
 
 from compose.console import panel_data, parts, units
 from compose.console.address import parameters
+from compose.console.first import FirstContent
 from compose.console.log_search import query_string
 from compose.console.overview_data import Parts
 from compose.console.own_panels import PANELS
@@ -84,10 +85,10 @@ def window(expression: str) -> float:
     return float(max((int(count) * seconds[unit] for count, unit in _WINDOW.findall(expression)), default=0))
 
 
-def callbacks(app: Dash, asked: Parts) -> None:
+def callbacks(first: FirstContent, asked: Parts) -> None:
     """Register the callback that draws whatever panels the page has."""
 
-    @app.callback(
+    @first.callback(
         Output({"type": "panel", "key": ALL}, "figure"),
         Output({"type": "panel-value", "key": ALL}, "children"),
         Output({"type": "panel-value", "key": ALL}, "className"),

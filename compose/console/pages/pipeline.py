@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dash import Dash, Input, Output, html
+from dash import Input, Output, html
 
 from compose.console import dead_letters, parts, units
+from compose.console.first import FirstContent
 from compose.console.overview_data import Parts
 from compose.console.own_panels import PANELS
 from compose.console.pages.panels import panel_card
@@ -192,11 +193,11 @@ def indices_card(store: Store, now: float) -> Component:
     return parts.card("Indices", parts.table(headings, shown, empty="No index is there yet.", label="Indices"))
 
 
-def callbacks(app: Dash, asked: Parts, folder: Path | None) -> None:
+def callbacks(first: FirstContent, asked: Parts, folder: Path | None) -> None:
     """Register the page's callback."""
     rates = Rates()
 
-    @app.callback(
+    @first.callback(
         Output("pipeline-top", "children"),
         Output("pipeline-files", "children"),
         Output("pipeline-letters", "children"),
