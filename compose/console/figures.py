@@ -122,22 +122,21 @@ def bars(series: list[Line], spread: TimeRange, zone: Zone, width: float, **more
 
 
 def donut(parts: list[tuple[str, float]], zone: Zone, *, height: int = 190) -> Figure:
-    """Return a ring of shares with the names beside it."""
+    """Return a ring of shares; names and shares stand beside it, where a thin slice has room for its figure too."""
+    whole = sum(value for _, value in parts) or 1.0
     shown = layout(None, zone, height=height)
     shown |= {"hovermode": "closest", "legend": {"orientation": "v", "x": 1, "y": 0.5, "font": {"size": 12}}}
     data = [
         {
             "type": "pie",
             "hole": 0.62,
-            "labels": [name for name, _ in parts],
+            "labels": [f"{name} {100 * value / whole:.1f} %" for name, value in parts],
             "values": [value for _, value in parts],
             "sort": False,
             "direction": "clockwise",
-            "textinfo": "percent",
-            "textposition": "inside",
-            "insidetextfont": {"color": "#10151c", "size": 11},
+            "textinfo": "none",
             "marker": {"colors": list(PALETTE), "line": {"width": 0}},
-            "hovertemplate": "%{label}: %{value:,} (%{percent})<extra></extra>",
+            "hovertemplate": "%{label}, %{value:,}<extra></extra>",
         }
     ]
     return {"data": data, "layout": shown}

@@ -17,7 +17,7 @@ from dash import ALL, Dash, Input, Output, no_update
 from compose.console.markup import escaped, identifier, markup
 from compose.console.parts import Component
 
-PATIENCE = 0.6  # seconds; what is not known by then comes with the scripts
+SKIP = '<a class="skip" href="#first-page">Skip to the page</a>'
 KEPT_SECONDS = 5.0
 KEPT_MOST = 64
 LOG = logging.getLogger("console")
@@ -84,7 +84,7 @@ class FirstContent:
         page: Callable[[str], Component],
         prepare: Callable[[str, str, Find], None],
         *,
-        patience: float = PATIENCE,
+        patience: float,
     ) -> None:
         self.app, self._frame, self._page, self._prepare = app, frame, page, prepare
         self._patience = patience
@@ -156,7 +156,7 @@ class FirstContent:
         inner = markup(self.content(request.path, search))
         now = escaped(time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
         still = f'<p class="notice">As of {now}; without JavaScript this page stays as it was then.</p>'
-        pieces["app_entry"] = f'<div id="first"><noscript>{still}</noscript>{inner}</div>{pieces["app_entry"]}'
+        pieces["app_entry"] = f'<div id="first">{SKIP}<noscript>{still}</noscript>{inner}</div>{pieces["app_entry"]}'
         theme = request.cookies.get("theme")
         whole = str(self._written(**pieces))
         return whole.replace("<html ", f'<html data-theme="{theme}" ', 1) if theme in ("dark", "light") else whole

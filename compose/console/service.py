@@ -76,7 +76,7 @@ def create_console(settings: ConsoleSettings, aims: Objectives | None = None, *,
         logs.prepare(search, find)
 
     app.callback(Output("page", "children"), Input("url", "pathname"))(page)
-    first = FirstContent(app, frame, page, prepare)
+    first = FirstContent(app, frame, page, prepare, patience=settings.first_seconds)
     overview.callbacks(first, parts, objectives)
     panels.callbacks(first, parts)
     logs.callbacks(first, parts)

@@ -27,6 +27,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
         dead_letters: the shipper's state folder, whose dead letters are listed; empty for none.
         username, password: HTTP basic authentication; off while the password is empty.
         request_seconds: a question to another service that takes longer is given up.
+        first_seconds: a document goes out after so long with what is known; the rest comes with the scripts.
         export_lines: most lines that one export holds.
         refresh_seconds: how often a page asks again.
     """
@@ -44,6 +45,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     username: str = "console"
     password: str = ""
     request_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
+    first_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
     export_lines: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100_000
     refresh_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
 

@@ -99,26 +99,30 @@ def labelled(client: httpx.Client, stack: RunningStack, label: dict[str, Any]) -
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A stack with traffic, whose samples give rates."""
     (port,) = free_ports(1)  # nothing listens there: the figures come from samples
-    with running_stack(tmp_path_factory.mktemp("browser") / "stack", PROMETHEUS_PORT=str(port)) as running:
+    with running_stack(
+        tmp_path_factory.mktemp("browser") / "stack", PROMETHEUS_PORT=str(port), CONSOLE_FIRST_SECONDS="60"
+    ) as running:
         send_traffic(running)
         body = {"query": {"exists": {"field": "request_id"}}, "size": 0, "track_total_hits": True}
         until(
             lambda: running.search(body)["hits"]["total"]["value"] >= PREDICTIONS + REFUSED + FAILED,
             "all lines are in the store",
         )
-        until(lambda: scrapes(running) >= 2, "the sampler has two samples of the traffic", 90)
+        until(lambda: has_rates(running), "the sampler has samples from before and after the traffic", 90)
         yield running
 
 
-def scrapes(stack: RunningStack) -> int:
-    """Return how many samples of the app hold the traffic."""
+def has_rates(stack: RunningStack) -> bool:
+    """Whether there are two samples of the app, the newest of which holds the traffic."""
     found = httpx.post(
-        f"{stack.store}/ml-metrics-*/_search", json={"size": 100, "query": {"term": {"job": "app"}}}, timeout=10
+        f"{stack.store}/ml-metrics-*/_search",
+        json={"size": 2, "query": {"term": {"job": "app"}}, "sort": [{"@timestamp": "desc"}]},
+        timeout=10,
     )
     if found.status_code != 200:
-        return 0
+        return False
     documents = [hit["_source"]["samples"] for hit in found.json()["hits"]["hits"]]
-    return sum(each.get("ml_predictions_total", {}).get("", 0) >= PREDICTIONS for each in documents)
+    return len(documents) == 2 and documents[0].get("ml_predictions_total", {}).get("", 0) >= PREDICTIONS
 
 
 @pytest.fixture(scope="session")

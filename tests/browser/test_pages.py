@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.viewer import Viewer
+from tests.browser.viewer import PATIENCE, Viewer
 from tests.stack.running import RunningStack
 
 PAGES = {
@@ -64,6 +64,7 @@ def test_a_page_with_data(
     viewer.says(PAGES[path])
     viewer.says(WITH_DATA[path])
     viewer.settled()
+    viewer.page.wait_for_load_state("networkidle", timeout=PATIENCE)
     assert foreign
     assert [url for url in foreign if not url.startswith((stack.console, "data:", "blob:"))] == []
     assert viewer.violations() == []

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.timeout(900)  # the first one starts the stack, and may
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "docs" / "pictures"
 MOST_BYTES = 250_000
+CHARTS_FIT = """() => Array.from(document.querySelectorAll('.js-plotly-plot .main-svg')).every(
+  (svg) => Math.abs(svg.getBoundingClientRect().width - svg.closest('.chart').getBoundingClientRect().width) < 2)"""
 SHOWN = {"overview": ("/", "log pipeline"), "logs": ("/logs", "prediction served")}
 
 
@@ -40,6 +42,7 @@ def test_a_picture(name: str, scheme: str, url: str, visit: Callable[..., Viewer
             "text => (document.getElementById('page')?.innerText || '').toLowerCase().includes(text)", arg=text.lower()
         )
         viewer.settled()
+        viewer.page.wait_for_function(CHARTS_FIT)  # Plotly follows the window's new width a moment later
         picture = tmp_path / f"{name}-{width}-{scheme}.png"
         viewer.page.screenshot(path=picture, animations="disabled", caret="hide")
         assert 10_000 < picture.stat().st_size < MOST_BYTES

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import running_console
+from tests.browser.conftest import GUIDES, running_console
 from tests.browser.viewer import PATIENCE, Viewer
 from tests.stack.running import RunningStack, until
 
@@ -19,6 +19,11 @@ pytestmark = pytest.mark.timeout(900)  # the first one starts the stack, and may
 
 def test_one_click_leads_from_a_point_to_its_log_lines(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
     """A click on a point of a panel opens the Logs page with the panel's query and the time around the point."""
+    httpx.post(
+        f"{stack.app}/predict", json=GUIDES, headers={"X-Request-ID": "just-sent"}, timeout=30
+    ).raise_for_status()
+    just_sent = {"query": {"term": {"request_id": "just-sent"}}, "size": 0}
+    until(lambda: stack.search(just_sent)["hits"]["total"]["value"] == 1, "its line is in the store")
     viewer = visit(stack.console + "/?from=now-15m")
     viewer.says("the service answers and logs arrive")
     viewer.settled()

@@ -38,14 +38,17 @@ class Viewer:
         )
 
     def settled(self) -> None:
-        """Wait until the page is live, no callback is under way and nothing says that it loads."""
+        """Wait until the page is live, no callback is under way and nothing says that it loads, every chart drawn."""
         self.live()
         self.page.wait_for_function(
             "() => !document.querySelector('[data-dash-is-loading]')"
             " && !/(Loading|Asking|Searching) …|Loading\\.\\.\\./.test(document.body.innerText)",
             timeout=PATIENCE,
         )
-        self.page.wait_for_load_state("networkidle", timeout=PATIENCE)
+        self.page.wait_for_function(
+            "() => Array.from(document.querySelectorAll('.dash-graph')).every((box) => box.querySelector('.main-svg'))",
+            timeout=PATIENCE,
+        )
 
     def violations(self) -> list[str]:
         """Return what axe finds against WCAG 2.1 AA and its best practices, one line each."""

@@ -24,7 +24,7 @@ _WINDOW = re.compile(r"\[(\d+)([smhd])\]")
 
 def panel_card(panel: Panel) -> Component:
     """Return the box of one panel; a callback fills value, chart and notice."""
-    height = 110 if panel.kind == "stat" else 190
+    height = panel_data.height(panel)
     unit = units.scale_text(panel)
     link = None
     if panel.logs is not None:
