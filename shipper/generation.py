@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 
 import msgspec
 import xxhash
@@ -10,6 +11,8 @@ import xxhash
 SIGNATURE_BYTES = 1024
 MARKER_BYTES = 256
 ALIKE_BYTES = 256  # less content than this in common does not make one file a copy of a live other
+
+_MOMENT = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,]\d{3}")
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -115,14 +118,26 @@ def compare(record: Record, head: bytes, size: int, before_offset: bytes) -> Kin
     return Kind.OTHER
 
 
+def telling(record: Record, head: bytes) -> bool:
+    """Whether so much is known of a beginning that no other file has it by accident.
+
+    256 bytes are enough, and fewer where a moment is in them, to the millisecond at least.
+
+    Args:
+        head: the first bytes of a file that begins alike.
+    """
+    return record.signature_length >= ALIKE_BYTES or bool(_MOMENT.search(head[: record.signature_length]))
+
+
 def is_copy(record: Record, head: bytes, size: int, before_offset: bytes, packed: bool) -> bool:
     """Whether a file with another inode holds the remembered generation: a copy, a moved or an unpacked file.
 
-    Of a generation that nothing was acknowledged of, perhaps only for a crash, the beginning must be long enough, or
-    be all that there is of a packed file.
+    A beginning that tells too little may be that of a file made anew, whose lines would be lost. It counts where the
+    file is packed, for that is what copies are; where nothing was acknowledged, perhaps only for a crash, it must then
+    be all that there is.
     """
     if size < record.offset or not begins_alike(record, head):
         return False
-    if not record.offset:
-        return record.signature_length >= ALIKE_BYTES or (packed and size == record.signature_length)
-    return digest(before_offset) == record.marker
+    if record.offset and digest(before_offset) != record.marker:
+        return False
+    return telling(record, head) or (packed and (record.offset > 0 or size == record.signature_length))

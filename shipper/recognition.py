@@ -24,6 +24,7 @@ from shipper.generation import (
     rewind,
     seed_of,
     sign,
+    telling,
 )
 from shipper.reader import Reader, Source, volume_id
 from shipper.tail import Tail
@@ -232,17 +233,21 @@ def is_held(tail: Tail, source: Source, size: int) -> bool:
 
 
 def continues(tail: Tail, source: Source, size: int) -> bool:
-    """Whether another file has all that a truncated or deleted one had when it was last read, and may have more."""
+    """Whether another file has all that a truncated or deleted one had when it was last read, and may have more.
+
+    Of a deleted one it must be enough to be no accident, or packed: its name's next file may begin with the same words.
+    """
     reader = tail.reader
     if reader is None:
         return False
+    told = source.packed or telling(tail.record, source.head())
     if tail.orphaned:
-        enough = tail.read or tail.record.signature_length >= ALIKE_BYTES
+        enough = tail.read or told
         place = tail.read - len(reader.before)
         return bool(enough) and size >= tail.read and source.at(place, len(reader.before)) == reader.before
     mine = reader.source
     whole = mine.size()
-    return size >= whole and _equal(mine, source, whole)
+    return (told or whole >= ALIKE_BYTES) and size >= whole and _equal(mine, source, whole)
 
 
 def _equal(one: Source, other: Source, length: int) -> bool:

@@ -65,7 +65,7 @@ class Tails:
         due = []
         self.absences.gaps(found.values())
         self._renewed = False
-        for key, file in found.items():
+        for key, file in self._ordered(found):
             tail = self._by_file.get(key)
             if tail is None:
                 tail = self._attach(file, moment)
@@ -88,6 +88,29 @@ class Tails:
         self.unreadable.keep({file.path for file in found.values()})
         self._passed = {key: value for key, value in self._passed.items() if key in found}
         return due
+
+    def _ordered(self, found: dict[tuple[int, int], Found]) -> list[tuple[tuple[int, int], Found]]:
+        """Return the files so that what is remembered at an inode comes first: an original is known before its copies.
+
+        The other way round a copy that sorts before its living original would take its place.
+        """
+        files = list(found.items())
+        new = [
+            file
+            for key, file in files
+            if key not in self._by_file and self._passed.get(key, ())[:2] != (file.size, file.modified)
+        ]
+        if len(new) > 1:
+            self._renew()
+            remembered = self._recognition.remembered
+            files.sort(key=lambda item: item[0] not in self._by_file and not remembered.at(item[1].inode))
+        return files
+
+    def _renew(self) -> None:
+        """Take note of what the records are now, once for each look."""
+        if not self._renewed:
+            self._recognition.remembered.renew()
+            self._renewed = True
 
     def undecided(self) -> bool:
         """Whether there is a file of which the next seconds will show whether it must be read."""
@@ -146,9 +169,7 @@ class Tails:
         return tail
 
     def _recognised(self, source: Source, file: Found, quiet: bool, moment: float) -> Tail | Passed:
-        if not self._renewed:
-            self._recognition.remembered.renew()
-            self._renewed = True
+        self._renew()
         finished = self.ended or self.absences.succeeded(file.path)
         tail = self._recognition.recognise(source, file, self._attached, finished, quiet, moment, self._shrunk)
         if self._recognition.volumes.added:

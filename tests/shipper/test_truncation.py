@@ -210,21 +210,6 @@ def test_a_file_long_untouched_is_read_on_when_it_grows(shipping: Shipping, runn
     shipping.each_once(2)
 
 
-@pytest.mark.parametrize(("first", "packed"), [(20, 25), (1, 1)])
-def test_a_kill_before_the_first_checkpoint_and_a_packed_copy(shipping: Shipping, first: int, packed: int) -> None:
-    """Killed after lines were taken and before an offset was written; then packed: the copy is known all the same."""
-    log = shipping.logs / "a.log"
-    log.write_bytes(shipping.lines(0, first))
-    service = shipping.service()
-    service._note_new = lambda: Service._save(service)  # type: ignore[method-assign]
-    service._save = lambda: None  # type: ignore[method-assign]
-    assert service.run(drain=True, timeout=60)
-    (shipping.logs / "a.log.1.gz").write_bytes(gzip.compress(shipping.lines(0, packed)))
-    log.unlink()
-    shipping.ship()
-    shipping.each_once(packed)
-
-
 def test_replaced_between_the_first_look_and_the_first_read(shipping: Shipping) -> None:
     """Nothing of a file was read when other, longer content came in its place: that is another generation."""
     log = shipping.logs / "a.log"
