@@ -65,7 +65,7 @@ def run(config: Path | None, resend: bool) -> None:
     from shipper.signals import Signals
 
     signals = Signals()  # before the imports that take a moment
-    from shipper.monitoring import Endpoints
+    from shipper.endpoints import Endpoints
 
     log_to_stderr()
     settings = _settings(config)

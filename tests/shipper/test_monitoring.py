@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shipper import monitoring
-from shipper.monitoring import Endpoints, reasons
+from shipper import endpoints
+from shipper.endpoints import Endpoints
+from shipper.monitoring import reasons
 from shipper.reader import NOTHING, Chunk
 from tests.shipper import cluster as faults
 from tests.shipper.conftest import Shipping
@@ -159,7 +160,7 @@ def test_refusals_are_counted_by_reason(shipping: Shipping, watched: Watched) ->
 
 def test_a_reading_thread_that_hangs_is_dead(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """Liveness is about our own loop: without a turn for too long /health is 503."""
-    monkeypatch.setattr(monitoring, "TICK_LIMIT", -1.0)
+    monkeypatch.setattr(endpoints, "TICK_LIMIT", -1.0)
     code, text = watched.get("/health")
     assert (code, json.loads(text)["alive"]) == (503, False)
 
