@@ -168,7 +168,12 @@ class RecordMaker:
         name = self._one_index(stamps, now)
         if name is None:
             return False
-        rows = b'{"create":{"_index":"%b","_id":"%b-%%012d-%%b"}}\n%%b\n' % (name, generation.encode())
+        last = segment.end + len(data) - lengths[-1]
+        rows = b'{"create":{"_index":"%b","_id":"%b-%b-%%b"}}\n%%b\n' % (
+            name,
+            generation.encode(),
+            _place(segment.end, last),
+        )
         values: list[int | bytes] = [0] * (3 * count)
         values[0::3] = map(add, accumulate(lengths[:-1], initial=segment.end), range(count))
         values[1::3] = map(str.encode, map(_hexdigest, lines, repeat(seed)))
@@ -336,6 +341,15 @@ class RecordMaker:
             return False
         request = values.get("request_id")
         return isinstance(request, str) and request != "" and _intdigest(request.encode()) % self._sample != 0
+
+
+def _place(first: int, last: int) -> bytes:
+    """Return the format of offsets from a first to a last one, twelve digits each.
+
+    Where all have as many digits their zeros are written into it: `%d` costs half a `%012d`.
+    """
+    digits = len(str(first))
+    return b"0" * (12 - digits) + b"%d" if digits == len(str(last)) else b"%012d"
 
 
 def _utf8(line: bytes) -> bool:

@@ -208,3 +208,15 @@ def test_an_error_of_exactly_a_thousand_characters_is_whole_also_the_careful_way
     maker, batch = made(b'{"@timestamp":"2026-11-24 10:00:00","error":"%b"}' % (b"e" * 1000))
     assert documents(batch)[0]["error"] == "e" * 1000
     assert maker.counts["error_cut"] == 0
+
+
+@pytest.mark.parametrize("power", range(14))
+@pytest.mark.parametrize("before", [0, 1, 300])
+def test_an_offset_has_twelve_digits_wherever_it_is(power: int, before: int) -> None:
+    """Lines on both sides of each power of ten, and beyond twelve digits, have the ids that lines alone have."""
+    start = max(0, 10**power - before)
+    maker, batch = RecordMaker(Redaction(on=True), max_line_bytes=4096, retention_days=30, sample=1), Batch()
+    segment = batch.begin(0, "a.jsonl", start)
+    maker.add([GOOD] * 9, b"\n".join([GOOD] * 9), batch, segment, "0123456789abcdef", 7, "", NOW)
+    places = [batch.address(number)[1].split("-")[1] for number in range(9)]
+    assert places == [f"{start + number * (len(GOOD) + 1):012d}" for number in range(9)]
