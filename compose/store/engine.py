@@ -72,7 +72,7 @@ class Engine:
         self.unfinished_snapshots: dict[tuple[str, str], Snapshot] = {}  # in progress or failed: repository and name
         self.rebuilding = False
         self.deadlines = Deadlines()
-        self.totals = Totals(self.deadlines, settings.request_seconds, settings.threads)
+        self.totals = Totals(self.deadlines, settings.threads)
         self._disk = Disk(settings)
         self._counts: dict[int, int] = {}
         self._next_number = 1

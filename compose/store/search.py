@@ -97,22 +97,30 @@ def search(
     most = engine.settings.max_body
     table, tracked = engine.table, body.get("track_total_hits", MAX_WINDOW)
     beside = (size or aggregations) and indices  # else there is nothing beside which to count
-    ended = engine.totals.begin(table, shown_condition, tracked) if beside else None
-    with _transaction(engine, table) as cursor:
-        hits = read_hits(cursor, wanted, order, start, size, numbered, body, most)
+    seconds = engine.settings.request_seconds
+    counting = engine.totals.begin(table, shown_condition, tracked, seconds) if beside else None
 
-        def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
-            known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
-            by = read_sort(options.get("sort"), fields)
-            found = read_hits(
-                cursor, within, by, options.get("from", 0), options.get("size", 3), numbered, options, most
-            )
-            best = 1.0 if found and not by else None
-            return {"total": total(cursor, within, True), "max_score": best, "hits": found}
+    def read(*, several: bool) -> Any:
+        """Return hits, aggregations and total; None where they are of two moments, as only single statements can be."""
+        with _reading(engine, table, several=several) as cursor:
+            hits = read_hits(cursor, wanted, order, start, size, numbered, body, most)
 
-        aggregator = Aggregator(fields, cursor, top, typed=bool(body.get("typed_keys")))
-        computed = aggregator.all(aggregations, condition) if aggregations and indices else None
-        counted = ended(cursor) if ended else total(cursor, shown_condition, tracked)
+            def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
+                known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
+                by = read_sort(options.get("sort"), fields)
+                first, number = options.get("from", 0), options.get("size", 3)
+                found = read_hits(cursor, within, by, first, number, numbered, options, most)
+                best = 1.0 if found and not by else None
+                return {"total": total(cursor, within, True), "max_score": best, "hits": found}
+
+            aggregator = Aggregator(fields, cursor, top, typed=bool(body.get("typed_keys")))
+            computed = aggregator.all(aggregations, condition) if aggregations and indices else None
+            holds, counted = counting() if counting else (False, None)
+            if not holds and not several:
+                return None
+            return hits, computed, counted if holds else total(cursor, shown_condition, tracked)
+
+    hits, computed, counted = (None if aggregations or not counting else read(several=False)) or read(several=True)
     shards = len(indices)
     shown: dict[str, Any] = {
         "max_score": None if order or not size else 1.0 if hits else 0.0,
@@ -135,14 +143,14 @@ def count(engine: Engine, indices: list[Index], query: Any) -> int:
     """Return how many documents a query finds."""
     fields = Fields(indices, engine.table.columns, engine.clock())
     condition = all_of([in_indices(indices), compile_query(parse(query) if query else All(), fields)])
-    with _transaction(engine, engine.table) as cursor:
+    with _reading(engine, engine.table, several=False) as cursor:
         row = cursor.execute(f"SELECT count(*) FROM documents WHERE {condition[0]}", condition[1]).fetchone()  # noqa: S608 - see sql
     return int(row[0]) if row else 0
 
 
 @contextmanager
-def _transaction(engine: Engine, table: Table) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Read in one transaction, no longer than a search may take.
+def _reading(engine: Engine, table: Table, *, several: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Read no longer than a search may take; several statements in one transaction, so that they see one moment.
 
     Raises:
         StoreError: it took longer.
@@ -150,14 +158,16 @@ def _transaction(engine: Engine, table: Table) -> Iterator[duckdb.DuckDBPyConnec
     cursor, seconds = table.cursor(), engine.settings.request_seconds
     try:
         with engine.deadlines.within(cursor, seconds):
-            cursor.execute("BEGIN")
+            if several:
+                cursor.execute("BEGIN")
             yield cursor
     except duckdb.InterruptException:
         text = f"the search took longer than {seconds} s (STORE_REQUEST_SECONDS)"
         raise StoreError(503, "search_timeout_exception", text) from None
     finally:
-        with suppress(duckdb.Error):  # there is none any more, or none yet
-            cursor.execute("ROLLBACK")
+        if several:
+            with suppress(duckdb.Error):  # there is none any more, or none yet
+                cursor.execute("ROLLBACK")
 
 
 def in_indices(indices: list[Index]) -> Condition:

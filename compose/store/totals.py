@@ -1,7 +1,7 @@
 """How many documents a search finds, counted beside its hits: by another thread with a connection of its own.
 
 Both must see the same documents. So the count holds only if no load was committed while the search ran; else it is
-repeated in the search's own transaction, which costs what counting there would have cost anyway.
+repeated in a transaction with the rest.
 """
 
 from __future__ import annotations
@@ -22,43 +22,45 @@ class Totals:
 
     Arguments:
         deadlines: what ends a count that takes too long.
-        seconds: how long one may take.
         threads: how many count at once; a search that finds them all at work counts by itself.
     """
 
-    def __init__(self, deadlines: Deadlines, seconds: float, threads: int) -> None:
+    def __init__(self, deadlines: Deadlines, threads: int) -> None:
         self._deadlines = deadlines
-        self._seconds = seconds
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="totals")
 
-    def begin(self, table: Table, condition: Condition, tracked: Any) -> Callable[[Any], Total]:
-        """Begin to count; the caller's transaction must begin after this call.
+    def begin(
+        self, table: Table, condition: Condition, tracked: Any, seconds: float
+    ) -> Callable[[], tuple[bool, Total]]:
+        """Begin to count; the caller must not have begun to read before this call.
 
         Arguments:
             table: whose documents.
             condition: of the documents.
             tracked: as in `total`.
+            seconds: how long it may take.
 
         Returns:
-            A function that returns the total, given the cursor of the caller's transaction.
+            A function that returns whether the total is of the moment that the caller has read, and the total.
         """
-        before, counting = table.commits, None
-        if tracked is not False and not before % 2:
-            counting = self._pool.submit(self._count, table, condition, tracked)
+        before = table.commits
+        if tracked is False:
+            return lambda: (True, None)
+        if before % 2:
+            return lambda: (False, None)
+        counting = self._pool.submit(self._count, table, condition, tracked, seconds)
 
-        def ended(cursor: Any) -> Total:
-            # One that no thread has begun is taken back.
-            if counting is not None and not counting.cancel():
-                found = counting.result()
-                if table.commits == before:
-                    return found
-            return total(cursor, condition, tracked)
+        def ended() -> tuple[bool, Total]:
+            if counting.cancel():  # no thread has begun it
+                return False, None
+            found = counting.result()
+            return table.commits == before, found
 
         return ended
 
-    def _count(self, table: Table, condition: Condition, tracked: Any) -> Total:
+    def _count(self, table: Table, condition: Condition, tracked: Any, seconds: float) -> Total:
         cursor = table.cursor()
-        with self._deadlines.within(cursor, self._seconds):
+        with self._deadlines.within(cursor, seconds):
             return total(cursor, condition, tracked)
 
     def stop(self) -> None:
