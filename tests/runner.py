@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.verbs import FAST_ROOMS, LONG_ROOMS, Covered, NothingSkipped, StartsNoProcess, mutate
+from tests.rounds import ALL_ROUNDS
+from tests.verbs import FAST_ROOMS, LEFT_OUT, LONG_ROOMS, Covered, NothingSkipped, StartsNoProcess, mutate
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2 * (os.cpu_count() or 1)  # most tests wait for a server or a moment
@@ -20,7 +21,7 @@ def read_verb(arguments: list[str]) -> tuple[str, list[str]]:
     parser = argparse.ArgumentParser(
         prog="python3 tests",
         description="Run the tests, in random order: the seed is printed, `--randomly-seed=N` repeats it. Without a"
-        f" verb several processes share the work, and {' and '.join(LONG_ROOMS)} are left to --all.",
+        " verb several processes share the work, and what is long is left to --all.",
         epilog="Anything else is handed to pytest: `python3 tests tests/shipper -x`.",
     )
     verbs = parser.add_mutually_exclusive_group()
@@ -47,12 +48,13 @@ def pytest_arguments(verb: str, rest: list[str]) -> list[str]:
     ordinary = ["-m", "not bench and not soak"]
     named = names_tests(rest)
     together = ["-n", str(PROCESSES), "--dist", "loadgroup", *(f"--ignore={room}" for room in LONG_ROOMS)]
+    quick = ["-m", "not bench and not soak and not long"]
     chosen = {
-        "": [*ordinary, *([] if named else together)],
+        "": ordinary if named else [*quick, *together],
         "bench": ["-m", "bench", "-s", "--timeout=0", "-p", "no:randomly"],
         "soak": ["-m", "soak", "--timeout=0"],
-        "fast": [*ordinary, *([] if named else FAST_ROOMS)],
-        "coverage": [*ordinary, *([] if named else FAST_ROOMS)],
+        "fast": [*quick, *([] if named else FAST_ROOMS)],
+        "coverage": [*quick, *([] if named else FAST_ROOMS)],
     }
     return [*chosen.get(verb, ordinary), *rest]
 
@@ -66,8 +68,10 @@ def main() -> int:
     if verb == "mutate":
         return mutate(rest)
     if not verb and not names_tests(rest):
-        print(f"left out: {', '.join(LONG_ROOMS)}; python3 tests --all runs them, and requires what is optional here")
+        print(LEFT_OUT)
     plugins: list[object] = []
+    if verb in ("all", "soak"):
+        os.environ[ALL_ROUNDS] = "1"
     if verb == "all":
         os.environ["ML_TESTS_REQUIRE_ALL"] = "1"
         plugins.append(NothingSkipped())

@@ -30,7 +30,7 @@ def test_a_verb_is_read_and_the_rest_goes_to_pytest(verb: str) -> None:
 def test_each_verb_chooses_its_tests() -> None:
     """Benchmarks and soak are run only when asked for; a named room wins over the fast ones."""
     everyday = pytest_arguments("", ["-x"])
-    assert everyday[:3] == ["-m", "not bench and not soak", "-n"]
+    assert everyday[:3] == ["-m", "not bench and not soak and not long", "-n"]
     assert {"--ignore=tests/docker", "--dist", "loadgroup", "-x"} <= set(everyday)
     assert "--ignore=tests/docker" in pytest_arguments("", ["-k", "drift"])
     assert pytest_arguments("", ["tests/docker"]) == ["-m", "not bench and not soak", "tests/docker"]

@@ -23,6 +23,7 @@ FAST_ROOMS = [
     "tests/test_docs.py",
 ]
 LONG_ROOMS = ("tests/docker", "tests/browser")  # minutes each: a daemon with ten containers, a real browser
+LEFT_OUT = f"left out: {', '.join(LONG_ROOMS)} and each test marked `long`; python3 tests --all runs all of them"
 _STARTS_PROCESSES = re.compile(
     r"\bsubprocess\b|\bmultiprocessing\b|\breal_(?:elasticsearch|client)\b|\bembedded_store\b"
     r"|from tests\.(?:stack\.running|provision\.servers|elasticsearch|contract)"

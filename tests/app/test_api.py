@@ -20,6 +20,7 @@ from app.model.served import ServedBundle
 from app.schema import NAMES
 from app.state import ServiceState
 from tests.app.conftest import GUIDE_REQUEST, NOW, Clock, flush, lines, samples
+from tests.rounds import rounds
 
 Service = tuple[Flask, ServiceState]
 
@@ -330,10 +331,10 @@ def fuzz(client: FlaskClient, body: bytes) -> None:
         assert answer.is_json or answer.content_type == "application/problem+json"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=BODY)
 def test_no_body_makes_a_5xx(client: FlaskClient, body: bytes) -> None:
-    """300 made-up bodies."""
+    """Hundreds of made-up bodies."""
     fuzz(client, body)
 
 

@@ -151,6 +151,7 @@ def test_the_file_is_read_with_both_delimiters(tmp_path: Path, delimiter: str) -
         read_csv(path)
 
 
+@pytest.mark.long
 def test_figures_on_the_real_file(bank: Dataset) -> None:
     """Mean of five splits: accuracy 0.889 and AUC 0.866 with eight fields, 0.907 and 0.934 with all, by one model."""
     scores = split_scores(bank, None, 5, 1, lambda _: None)
@@ -176,6 +177,7 @@ def test_figures_on_the_real_file(bank: Dataset) -> None:
     assert f"of {sum(scores['all'].confusion[1]):,}" in page
 
 
+@pytest.mark.long
 def test_generated_data_teach_nearly_as_much(bank: Dataset) -> None:
     """A model of generated data has an AUC on the real file within 0.03 of one trained on it."""
     counts = generated.load()
@@ -185,6 +187,7 @@ def test_generated_data_teach_nearly_as_much(bank: Dataset) -> None:
         assert made[given].roc_auc >= real[given].roc_auc - 0.03
 
 
+@pytest.mark.long
 def test_probabilities_are_calibrated(bank: Dataset) -> None:
     """The expected calibration error over ten bins is at most 0.02, with all fields and with the required ones."""
     half = np.random.default_rng(1).random(len(bank.labels)) < 0.5

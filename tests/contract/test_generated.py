@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from tests.contract import generated
 from tests.contract.comparison import differences
 from tests.contract.server import Request, Server
+from tests.rounds import rounds
 
 # Each example is two HTTP calls; the same examples every run, so that a red run is red again.
 RUN = settings(
-    max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    max_examples=rounds(250), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
 
 
@@ -41,7 +42,7 @@ def test_generated_aggregations(
     _judge(Request("", body, "/contract-2026*/_search"), real, embedded)
 
 
-@settings(RUN, max_examples=60)
+@settings(RUN, max_examples=rounds(60))
 @given(query=generated.queries(), aggregation=generated.aggregations())
 def test_strategies_are_valid(real: Server, query: dict[str, Any], aggregation: dict[str, Any]) -> None:
     """Elasticsearch takes what the strategies make up: they ask for what it knows."""

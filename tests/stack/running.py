@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
+import fcntl
 import functools
+import hashlib
 import os
 import shutil
 import signal
@@ -21,22 +22,34 @@ import httpx
 import msgspec
 
 from compose.stack import state
+from compose.stack.settings import CHECKOUT
 
 START_SECONDS = 300.0
 
 
 @functools.cache
 def trained_models() -> Path:
-    """Return a folder with the default model, trained once a session: each stack starts with a copy."""
-    folder = Path(tempfile.mkdtemp(prefix="ml-pipeline-models-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    subprocess.run(
-        [sys.executable, "-P", "-m", "app", "train"],
-        env={**os.environ, "APP_MODEL_DIR": str(folder)},
-        capture_output=True,
-        check=True,
-        timeout=START_SECONDS,
-    )
+    """Return a folder with the default model, for copies: trained once for all test processes and runs of this code.
+
+    It lies in `.test/` under a hash of what it was made from; the first process that needs it trains, others wait.
+    """
+    app = CHECKOUT / "app"
+    sources = [CHECKOUT / "compose/locks/test.txt", *sorted([*app.rglob("*.py"), *app.rglob("*.json")])]
+    made_from = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    folder = CHECKOUT / ".test" / f"models-{made_from}"
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as room:
+                subprocess.run(
+                    [sys.executable, "-P", "-m", "app", "train"],
+                    env={**os.environ, "APP_MODEL_DIR": f"{room}/models"},
+                    capture_output=True,
+                    check=True,
+                    timeout=START_SECONDS,
+                )
+                (Path(room) / "models").rename(folder)
     return folder
 
 
