@@ -104,14 +104,26 @@ def test_another_server_is_tried_at_once(tmp_path: Path) -> None:
     assert len(other.bodies) > 1
 
 
+class Watched(threading.Event):
+    """An event that tells when somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.awaited.set()
+        return super().wait(timeout)
+
+
 def test_each_change_of_the_settings_cuts_the_pause_short(tmp_path: Path) -> None:
     """Not only the first one."""
     room = Room(tmp_path, statuses())
     for _ in range(3):
+        room.delivery._give_up = watched = Watched()
         rest = threading.Thread(target=room.delivery._rest, args=(3600.0,), daemon=True)
         rest.start()
-        rest.join(0.3)
-        assert rest.is_alive()
+        assert watched.awaited.wait(60)
         room.delivery.configure(cast("Server", room.server), 1000, mass_allowed=False)
         rest.join(60)
         assert not rest.is_alive()
@@ -182,15 +194,10 @@ def test_pauses_are_drawn_from_a_twentieth_of_a_second_up_to_twice_as_much_each_
 
 
 def test_a_rest_takes_its_time_unless_it_is_cut_short(tmp_path: Path) -> None:
-    """It ends neither early nor never; the end of the process and another server end it."""
+    """It ends neither early nor never; the end of the process ends it."""
     room = Room(tmp_path, statuses())
     started = time.monotonic()
     room.delivery._rest(0.3)
     assert time.monotonic() - started >= 0.3
     room.give_up.set()
     room.delivery._rest(3600)
-    room = Room(tmp_path, statuses())
-    other = cast("Server", Replies(statuses()))
-    for _ in range(2):
-        threading.Timer(0.1, lambda: room.delivery.configure(other, 50, mass_allowed=False)).start()
-        room.delivery._rest(3600)

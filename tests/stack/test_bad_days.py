@@ -45,7 +45,9 @@ def test_the_table_has_a_row_for_each_day_and_no_other() -> None:
     assert set(table()) == {(inspect.getdoc(day) or "").splitlines()[0] for day in DAYS}
 
 
-@pytest.mark.parametrize("day", DAYS, ids=lambda day: day.__name__)
+@pytest.mark.parametrize(
+    "day", [*DAYS[:-1], pytest.param(DAYS[-1], marks=pytest.mark.long)], ids=lambda day: day.__name__
+)
 def test_the_message_of_a_bad_day(
     day: Callable[[Path], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

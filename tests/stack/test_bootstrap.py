@@ -58,6 +58,7 @@ def test_a_damaged_pip_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         bootstrap.ensure("runtime")
 
 
+@pytest.mark.long
 def test_a_fresh_environment_without_ensurepip(tmp_path: Path) -> None:
     """An environment is made by a Python that has no ensurepip, and holds the three commands."""
     site = tmp_path / "site"

@@ -194,6 +194,7 @@ def test_a_second_up_is_refused_with_words(stack: RunningStack) -> None:
     assert "is running already" in done.stderr
 
 
+@pytest.mark.long
 def test_down_stops_it_and_the_next_up_has_everything(tmp_path: Path) -> None:
     """A first start trains; `down` from another terminal ends `up` with 0; a second start finds model and documents."""
     with running_stack(tmp_path / "stack", untrained=True) as stack:

@@ -54,6 +54,7 @@ def test_wheel_and_sdist_hold_what_is_needed_and_nothing_else(built: Path) -> No
         assert not any(part in name for part in ("__pycache__", ".venv", ".stack", "secrets/", ".hypothesis")), name
 
 
+@pytest.mark.long
 def test_the_installed_wheel_works_elsewhere(built: Path, tmp_path: Path) -> None:
     """In a fresh environment: train, check, a stack on free ports, one prediction that is a document, stop."""
     environment = tmp_path / "environment"
