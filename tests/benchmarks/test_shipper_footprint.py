@@ -18,9 +18,8 @@ import psutil
 import pytest
 from isal import igzip
 
-from tests.shipper.conftest import Shipping
+from tests.shipper.conftest import Shipping, until
 from tests.shipper.test_commands import environment
-from tests.shipper.test_delivery import until
 
 
 @pytest.mark.bench

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from shipper import tails
-from tests.shipper.conftest import Shipping
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, started, until
 
 
 @pytest.mark.parametrize("jump", [-90_000.0, 90_000.0, -20 * 365 * 86_400.0])

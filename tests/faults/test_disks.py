@@ -13,8 +13,7 @@ import pytest
 
 from shipper.deadletter import read
 from tests.optional import lacking
-from tests.shipper.conftest import Shipping
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, started, until
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.shipper import cluster as faults
-from tests.shipper.conftest import Shipping
+from tests.shipper.conftest import Shipping, until
 from tests.shipper.test_commands import environment
-from tests.shipper.test_delivery import until
 
 ROUNDS = [10, pytest.param(100, marks=pytest.mark.soak)]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shipper.conftest import Shipping
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, started, until
 
 PROGRAM = """
 import sys, time

@@ -14,9 +14,8 @@ import psutil
 import pytest
 
 from tests.shipper import cluster as faults
-from tests.shipper.conftest import Shipping
+from tests.shipper.conftest import Shipping, until
 from tests.shipper.test_commands import environment
-from tests.shipper.test_delivery import until
 
 ROUNDS = [8, pytest.param(50, marks=pytest.mark.soak)]
 KINDS = {"a worker": 6, "all workers": 2, "the first process": 2, "all at once": 1}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -66,9 +69,30 @@ class Shipping:
         """Return lines with messages `line <number>`."""
         return b"".join(line(number) for number in range(first, first + count))
 
+    def arrived(self, count: int) -> None:
+        """Wait until so many documents are in the cluster."""
+        found = self.cluster.documents
+        until(lambda: len(found) >= count, f"{count} documents arrive")
+
     def each_once(self, count: int) -> None:
         """Lines 0 to count are in the cluster, each once, and nothing else is."""
         assert self.cluster.messages() == {f"line {number}": 1 for number in range(count)}
+
+
+def until(condition: Any, what: str, seconds: float = 60.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def started(shipping: Shipping) -> tuple[Service, threading.Thread]:
+    """Run a service in a thread."""
+    service = shipping.service()
+    runner = threading.Thread(target=service.run)
+    runner.start()
+    return service, runner
 
 
 def line(number: int) -> bytes:
@@ -83,6 +107,16 @@ def shipping(tmp_path: Path) -> Iterator[Shipping]:
     cluster = Cluster()
     yield Shipping(tmp_path, cluster)
     cluster.close()
+
+
+@pytest.fixture
+def running(shipping: Shipping) -> Iterator[Service]:
+    """A shipper that runs and looks often."""
+    shipping.set(poll_seconds=0.05)
+    service, runner = started(shipping)
+    yield service
+    service.stop()
+    runner.join(60)
 
 
 def free_port() -> int:

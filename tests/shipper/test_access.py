@@ -17,9 +17,8 @@ from shipper.settings import read_settings
 from tests.optional import need
 from tests.shipper import cluster as faults
 from tests.shipper.cluster import Cluster
-from tests.shipper.conftest import Shipping
+from tests.shipper.conftest import Shipping, started, until
 from tests.shipper.test_commands import command
-from tests.shipper.test_delivery import started, until
 
 
 def authority(folder: Path, name: str) -> tuple[Path, Path]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from shipper.deadletter import DeadLetters
 from tests.shipper import cluster as faults
-from tests.shipper.conftest import VOLUME, Shipping, free_port, line
-from tests.shipper.test_delivery import refuse, until
+from tests.shipper.conftest import VOLUME, Shipping, free_port, line, until
+from tests.shipper.test_delivery import refuse
 
 
 def environment(shipping: Shipping, **more: str) -> dict[str, str]:

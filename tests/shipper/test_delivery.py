@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any
 
 import pytest
 
 from shipper.deadletter import read
-from shipper.service import Service
 from tests.shipper import cluster as faults
 from tests.shipper.cluster import Cluster
-from tests.shipper.conftest import Shipping
+from tests.shipper.conftest import Shipping, started, until
 
 
 @pytest.mark.parametrize(
@@ -80,22 +77,6 @@ def test_an_error_without_a_name_of_ours_is_the_documents_fault_once_others_pass
     shipping.cluster.judge = refuse("line 7", "strange_exception")
     (shipping.logs / "a.log").write_bytes(shipping.lines(0, 20))
     assert shipping.ship().tally.counts["dead_letter"] == 1
-
-
-def started(shipping: Shipping) -> tuple[Service, threading.Thread]:
-    """Run a service in a thread."""
-    service = shipping.service()
-    thread = threading.Thread(target=service.run)
-    thread.start()
-    return service, thread
-
-
-def until(condition: Any, what: str, seconds: float = 60.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

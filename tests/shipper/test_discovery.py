@@ -12,8 +12,7 @@ import pytest
 from shipper.errors import StateError
 from shipper.reader import Source
 from tests.optional import lacking
-from tests.shipper.conftest import Shipping, line
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, line, started, until
 
 
 def test_a_file_and_a_folder_that_come_later_are_found(shipping: Shipping) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tests.shipper.conftest import Shipping
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, started, until
 
 
 def test_one_hot_file_does_not_starve_the_others(shipping: Shipping) -> None:

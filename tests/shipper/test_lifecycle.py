@@ -19,9 +19,8 @@ from shipper.settings import read_settings
 from tests.optional import lacking, need
 from tests.shipper import cluster as faults
 from tests.shipper.cluster import Cluster
-from tests.shipper.conftest import Shipping
+from tests.shipper.conftest import Shipping, started, until
 from tests.shipper.test_commands import environment
-from tests.shipper.test_delivery import started, until
 
 RUN = [sys.executable, "-m", "shipper", "run"]
 

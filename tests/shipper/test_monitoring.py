@@ -17,8 +17,8 @@ from shipper.endpoints import Endpoints
 from shipper.monitoring import reasons
 from shipper.reader import NOTHING, Chunk
 from tests.shipper import cluster as faults
-from tests.shipper.conftest import Shipping
-from tests.shipper.test_delivery import refuse, until
+from tests.shipper.conftest import Shipping, until
+from tests.shipper.test_delivery import refuse
 
 
 class Watched:

@@ -8,8 +8,7 @@ import pytest
 
 from shipper.deadletter import read
 from tests.shipper import cluster as faults
-from tests.shipper.conftest import Shipping
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, started, until
 
 
 def test_only_what_is_needed_of_a_reply_is_asked_for(shipping: Shipping) -> None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,29 +16,13 @@ from shipper.batch import Batch
 from shipper.discovery import find
 from shipper.service import Service
 from shipper.tail import Tail
-from tests.shipper.conftest import Shipping, line
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, line, started, until
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tails, "QUIET_SECONDS", 0.3)
     monkeypatch.setattr(tails, "PARTING_SECONDS", 0.6)
-
-
-@pytest.fixture
-def running(shipping: Shipping) -> Iterator[Service]:
-    """A shipper that runs."""
-    shipping.set(poll_seconds=0.05)
-    service, thread = started(shipping)
-    yield service
-    service.stop()
-    thread.join(20)
-
-
-def arrived(shipping: Shipping, count: int) -> None:
-    """So many documents are there."""
-    until(lambda: len(shipping.cluster.documents) >= count, f"{count} documents; {len(shipping.cluster.documents)} are")
 
 
 def append(path: Path, data: bytes) -> None:
@@ -74,7 +57,7 @@ def test_a_cascade_of_renames(shipping: Shipping, running: Service) -> None:
         append(log, shipping.lines(turn * 20, 10))
         time.sleep(0.01)
         append(log, shipping.lines(turn * 20 + 10, 10))
-    arrived(shipping, 160)
+    shipping.arrived(160)
     shipping.each_once(160)
 
 
@@ -82,12 +65,12 @@ def test_a_file_moved_out_of_sight_is_read_to_its_end(shipping: Shipping, runnin
     """Renamed out of the pattern with unread bytes, and written to after that: all arrive."""
     log = shipping.logs / "a.log"
     log.write_bytes(shipping.lines(0, 10))
-    arrived(shipping, 10)
+    shipping.arrived(10)
     with log.open("ab") as writer:
         writer.write(shipping.lines(10, 10))
         log.rename(shipping.logs / "gone.txt")
         writer.write(shipping.lines(20, 10))
-    arrived(shipping, 30)
+    shipping.arrived(30)
     shipping.each_once(30)
 
 
@@ -97,10 +80,10 @@ def test_a_deleted_file_is_read_to_its_end(shipping: Shipping, running: Service)
     with log.open("wb") as writer:
         writer.write(shipping.lines(0, 10))
         writer.flush()
-        arrived(shipping, 10)
+        shipping.arrived(10)
         log.unlink()
         writer.write(shipping.lines(10, 10) + line(20).rstrip(b"\n"))
-    arrived(shipping, 21)
+    shipping.arrived(21)
     shipping.each_once(21)
     until(lambda: not running.tails.tails, "the handle is let go")
 
@@ -116,15 +99,15 @@ def test_a_deleted_and_a_moved_file_are_read_when_they_grow_late(
     with deleted.open("wb", buffering=0) as one, moved.open("wb", buffering=0) as two:
         one.write(shipping.lines(0, 10))
         two.write(shipping.lines(10, 10))
-        arrived(shipping, 20)
+        shipping.arrived(20)
         deleted.unlink()
         moved.rename(shipping.logs / "gone.txt")
         time.sleep(0.6)
         one.write(shipping.lines(20, 5))
         two.write(shipping.lines(25, 5))
-        arrived(shipping, 30)
+        shipping.arrived(30)
         one.write(line(30).rstrip(b"\n"))  # never ended, and nothing will be: it is whole
-    arrived(shipping, 31)
+    shipping.arrived(31)
     shipping.each_once(31)
 
 
@@ -133,11 +116,11 @@ def test_a_truncated_file_is_a_new_generation(shipping: Shipping, running: Servi
     """Truncated, then less, as much, or more than before: what was written after it arrives, too."""
     log = shipping.logs / "a.log"
     log.write_bytes(shipping.lines(0, 10))
-    arrived(shipping, 10)
+    shipping.arrived(10)
     with log.open("r+b") as writer:
         writer.truncate(0)
         writer.write(shipping.lines(10, after))
-    arrived(shipping, 10 + after)
+    shipping.arrived(10 + after)
     shipping.each_once(10 + after)
     assert running.tails.counts["truncated"] == 1
     assert running.tails.counts["lost_bytes"] == 0
@@ -162,12 +145,12 @@ def test_the_same_first_line_again_is_another_incarnation(shipping: Shipping) ->
     log.write_bytes(shipping.lines(0, 10))
     service, thread = started(shipping)
     try:
-        arrived(shipping, 10)
+        shipping.arrived(10)
         with log.open("r+b") as writer:
             writer.truncate(0)
         until(lambda: service.tails.counts["truncated"] == 1, "the truncation is seen")
         append(log, shipping.lines(0, 4))
-        arrived(shipping, 14)
+        shipping.arrived(14)
     finally:
         service.stop()
         thread.join(20)
@@ -178,7 +161,7 @@ def test_copytruncate_with_a_copy_in_sight_loses_nothing(shipping: Shipping, run
     """Copied and truncated with lines unread: they are read from the copy, and nothing doubles."""
     log = shipping.logs / "a.log"
     log.write_bytes(shipping.lines(0, 30))
-    arrived(shipping, 30)
+    shipping.arrived(30)
     running.tails.has_more = stalled = Stalled(running)  # type: ignore[method-assign]  # holds reading up
     append(log, shipping.lines(30, 10))
     time.sleep(0.2)
@@ -186,7 +169,7 @@ def test_copytruncate_with_a_copy_in_sight_loses_nothing(shipping: Shipping, run
     os.truncate(log, 0)
     append(log, shipping.lines(40, 10))
     stalled.go.set()
-    arrived(shipping, 50)
+    shipping.arrived(50)
     shipping.each_once(50)
     assert running.tails.counts["lost_bytes"] == 0
 
@@ -206,13 +189,13 @@ def test_what_truncation_takes_is_counted(shipping: Shipping, running: Service) 
     """Truncated with bytes unread and no copy: they are lost by nature, counted, and said."""
     log = shipping.logs / "a.log"
     log.write_bytes(shipping.lines(0, 10))
-    arrived(shipping, 10)
+    shipping.arrived(10)
     unfinished = b'{"message":"never ended'
     append(log, unfinished)
     until(lambda: any(tail.size > tail.read for tail in running.tails.tails.values()), "it was seen")
     os.truncate(log, 0)
     append(log, shipping.lines(10, 1))
-    arrived(shipping, 11)
+    shipping.arrived(11)
     until(lambda: running.tails.counts["lost_bytes"] == len(unfinished), "the loss is counted")
     shipping.each_once(11)
 
@@ -246,10 +229,10 @@ def test_a_copy_beside_its_original_is_left_alone(shipping: Shipping, running: S
     """A copy of a file that is being read is not read as well."""
     log = shipping.logs / "a.log"
     log.write_bytes(shipping.lines(0, 40))
-    arrived(shipping, 40)
+    shipping.arrived(40)
     shutil.copyfile(log, shipping.logs / "backup.log")
     append(log, shipping.lines(40, 10))
-    arrived(shipping, 50)
+    shipping.arrived(50)
     time.sleep(1.0)
     shipping.each_once(50)
 
@@ -258,7 +241,7 @@ def test_equal_ends_do_not_make_a_copy(shipping: Shipping, running: Service) -> 
     """Files that differ in their middle alone are two files; one that is equal throughout is a copy, and counted."""
     head, tail = b"# " + b"=" * 2000 + b"\n", b"# " + b"-" * 2000 + b"\n"
     (shipping.logs / "a.log").write_bytes(head + line(0) + tail)
-    arrived(shipping, 3)
+    shipping.arrived(3)
     (shipping.logs / "b.log").write_bytes(head + line(1) + tail)
     until(lambda: "line 1" in shipping.cluster.messages(), "the other one is read")
     (shipping.logs / "c.log").write_bytes(head + line(0) + tail)
@@ -353,9 +336,9 @@ def test_a_gap_in_our_numbers_is_counted(shipping: Shipping, running: Service) -
     """A file of the app's that was dropped before it was seen is counted as lost."""
     start = "app-20261124T100000Z-78"
     (shipping.logs / f"{start}-000001.jsonl").write_bytes(shipping.lines(0, 10))
-    arrived(shipping, 10)
+    shipping.arrived(10)
     (shipping.logs / f"{start}-000004.jsonl").write_bytes(shipping.lines(10, 10))
-    arrived(shipping, 20)
+    shipping.arrived(20)
     assert running.tails.counts["lost_files"] == 2
 
 

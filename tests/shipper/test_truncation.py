@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from shipper import absence, tails
 from shipper.generation import SIGNATURE_BYTES
 from shipper.service import Service
-from tests.shipper.conftest import Shipping, line
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, line, started, until
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tails, "QUIET_SECONDS", 0.3)
     monkeypatch.setattr(tails, "PARTING_SECONDS", 0.6)
-
-
-@pytest.fixture
-def running(shipping: Shipping) -> Iterator[Service]:
-    """A shipper that runs."""
-    shipping.set(poll_seconds=0.05)
-    service, thread = started(shipping)
-    yield service
-    service.stop()
-    thread.join(30)
-
-
-def arrived(shipping: Shipping, count: int) -> None:
-    """So many documents are there."""
-    until(lambda: len(shipping.cluster.documents) >= count, f"{count}; {len(shipping.cluster.documents)} are there", 60)
 
 
 def test_a_power_cut_that_was_written_over_is_no_truncation(shipping: Shipping) -> None:
@@ -68,10 +51,10 @@ def test_a_stale_writer_leaves_a_hole_of_nuls(shipping: Shipping, running: Servi
     log = shipping.logs / "a.log"
     with log.open("wb", buffering=0) as writer:
         writer.write(shipping.lines(0, 40))
-        arrived(shipping, 40)
+        shipping.arrived(40)
         os.truncate(log, 0)
         writer.write(shipping.lines(40, 10))
-    arrived(shipping, 50)
+    shipping.arrived(50)
     shipping.each_once(50)
     assert running.maker.counts["nul"] == 1
 
@@ -150,7 +133,7 @@ def test_many_quick_rotations(shipping: Shipping, running: Service) -> None:
     for turn in range(80):
         log.write_bytes(shipping.lines(turn * 5, 5))
         log.rename(shipping.logs / f"a.log.{turn}")
-    arrived(shipping, 400)
+    shipping.arrived(400)
     shipping.each_once(400)
 
 
@@ -178,11 +161,11 @@ def test_a_damaged_gz_is_said_and_does_not_end_the_shipper(shipping: Shipping, r
     broken[30:40] = b"\xff" * 10
     (shipping.logs / "a.log.gz").write_bytes(broken)
     (shipping.logs / "b.log").write_bytes(shipping.lines(10, 10))
-    arrived(shipping, 10)
+    shipping.arrived(10)
     troubles = running.tails.unreadable.troubles
     until(lambda: any("a.log.gz" in path and trouble.pause > 1 for path, trouble in troubles.items()), "it is said")
     (shipping.logs / "a.log.gz").write_bytes(gzip.compress(shipping.lines(0, 10)))
-    arrived(shipping, 20)
+    shipping.arrived(20)
     shipping.each_once(20)
     assert not troubles
 
@@ -202,11 +185,11 @@ def test_a_file_long_untouched_is_read_on_when_it_grows(shipping: Shipping, runn
     log = shipping.logs / "a.log"
     log.write_bytes(line(0))
     os.utime(log, (1_700_000_000, 1_700_000_000))
-    arrived(shipping, 1)
+    shipping.arrived(1)
     with log.open("ab") as file:
         file.write(line(1))
     os.utime(log, (1_700_000_001, 1_700_000_001))
-    arrived(shipping, 2)
+    shipping.arrived(2)
     shipping.each_once(2)
 
 

@@ -12,9 +12,8 @@ from shipper.deadletter import read
 from shipper.inspection import inspect
 from shipper.monitoring import reasons
 from tests.shipper import cluster as faults
-from tests.shipper.conftest import Shipping, line
+from tests.shipper.conftest import Shipping, line, started, until
 from tests.shipper.test_commands import command
-from tests.shipper.test_delivery import started, until
 from tests.shipper.test_rotation import append
 
 

@@ -13,9 +13,9 @@ import pytest
 from tests.shipper import test_delivery, test_rotation
 from tests.shipper.cluster import Cluster
 from tests.shipper.conftest import Shipping
-from tests.shipper.test_rotation import _impatient, running
+from tests.shipper.test_rotation import _impatient
 
-__all__ = ["_impatient", "running", "shipping"]
+__all__ = ["_impatient", "shipping"]
 
 for room in (test_rotation, test_delivery):
     globals().update({name: test for name, test in vars(room).items() if name.startswith("test_") and callable(test)})

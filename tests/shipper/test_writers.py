@@ -16,8 +16,7 @@ import pytest
 from shipper import tails
 from shipper.service import Service
 from tests.optional import need
-from tests.shipper.conftest import Shipping, line
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, line, started
 
 
 @pytest.fixture
@@ -31,16 +30,11 @@ def running(shipping: Shipping, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
     thread.join(20)
 
 
-def arrived(shipping: Shipping, count: int) -> None:
-    """So many documents are there, and no more come."""
-    until(lambda: len(shipping.cluster.documents) >= count, f"{count}; {len(shipping.cluster.documents)} are there", 60)
-
-
 def test_a_shell_loop(shipping: Shipping, running: Service) -> None:
     """Plain lines appended by a shell are wrapped and arrive, each once."""
     script = f"for i in $(seq 1 200); do echo plain line $i >> {shipping.logs}/shell.log; done"
     subprocess.run(["sh", "-c", script], check=True)
-    arrived(shipping, 200)
+    shipping.arrived(200)
     assert shipping.cluster.messages() == {f"plain line {number}": 1 for number in range(1, 201)}
 
 
@@ -58,7 +52,7 @@ def test_another_logging_library_that_rotates(shipping: Shipping, running: Servi
             time.sleep(0.02)
     log.removeHandler(handler)
     handler.close()
-    arrived(shipping, 600)
+    shipping.arrived(600)
     shipping.each_once(600)
 
 
@@ -76,7 +70,7 @@ def test_logrotate(shipping: Shipping, running: Service, mode: str) -> None:
             file.write(shipping.lines(count, 40))
         count += 40
         if mode == "copytruncate":
-            arrived(shipping, count)  # what is unread at that moment is lost by nature
+            shipping.arrived(count)  # what is unread at that moment is lost by nature
         subprocess.run(
             ["logrotate", "--force", "--state", str(configuration.with_suffix(".state")), str(configuration)],
             check=True,
@@ -85,7 +79,7 @@ def test_logrotate(shipping: Shipping, running: Service, mode: str) -> None:
     with log.open("ab") as file:
         file.write(shipping.lines(count, 40))
     count += 40
-    arrived(shipping, count)
+    shipping.arrived(count)
     time.sleep(1.5)  # a packed or copied file that is read again would arrive now
     shipping.each_once(count)
     assert running.tails.counts["lost_bytes"] == 0
@@ -112,7 +106,7 @@ def test_the_matrix_of_rotations(
     for place in range(0, total, step):
         with log.open("ab") as file:
             file.write(shipping.lines(place, step))
-        arrived(shipping, place + step)
+        shipping.arrived(place + step)
         name = f"a.log.{1_700_000_000 + place}" if timestamp else "a.log.1"
         if not timestamp:
             for number in range(len(kept), 0, -1):
