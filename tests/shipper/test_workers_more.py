@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.shipper import test_discovery, test_lines, test_output, test_truncation, test_writers
-from tests.shipper.test_workers_scenarios import _impatient, running, shipping
+from tests.shipper.test_workers_scenarios import _impatient, shipping
 
-__all__ = ["_impatient", "running", "shipping"]
+__all__ = ["_impatient", "shipping"]
 
 pytestmark = pytest.mark.soak
 
