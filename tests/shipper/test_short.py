@@ -10,8 +10,7 @@ import pytest
 
 from shipper.checkpoint import Checkpoint
 from shipper.service import Service
-from tests.shipper.conftest import Shipping, line
-from tests.shipper.test_delivery import started, until
+from tests.shipper.conftest import Shipping, line, started, until
 
 WORDS = b'{"message":"starting"}\n'  # no moment: the next file may begin with the same ones
 
