@@ -18,6 +18,7 @@ from tests.elasticsearch.node import Node
 from tests.optional import lacking, need
 
 SERVER_VARIABLE = "ELASTICSEARCH_URL"
+LONG_FILES = ("stack", "shipper", "provision", "faults")  # rooms with files that take half a minute and more
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent.name == "browser" and "stack" in getattr(item, "fixturenames", ()):
             group = "browser"  # one stack with traffic for all of its files
         item.add_marker(pytest.mark.xdist_group(group))
+    if "PYTEST_XDIST_WORKER" in os.environ:  # what takes longest comes first, or one process would end alone
+        items.sort(key=lambda item: (item.path not in with_server, item.path.parent.name not in LONG_FILES))
 
 
 @pytest.fixture(scope="session")

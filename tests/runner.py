@@ -47,7 +47,14 @@ def pytest_arguments(verb: str, rest: list[str]) -> list[str]:
     """Return pytest's command line for a verb; the person's own arguments come last and win."""
     ordinary = ["-m", "not bench and not soak"]
     named = names_tests(rest)
-    together = ["-n", str(PROCESSES), "--dist", "loadgroup", *(f"--ignore={room}" for room in LONG_ROOMS)]
+    together = [
+        "-n",
+        str(PROCESSES),
+        "--dist",
+        "loadgroup",
+        "--no-loadscope-reorder",
+        *(f"--ignore={room}" for room in LONG_ROOMS),
+    ]
     quick = ["-m", "not bench and not soak and not long"]
     chosen = {
         "": ordinary if named else [*quick, *together],
