@@ -55,6 +55,7 @@ def test_fast_leaves_out_what_starts_processes() -> None:
     assert done.returncode == 0, done.stdout
     assert "test_traffic.py" in done.stdout
     assert "test_end_to_end.py" not in done.stdout
+    assert "test_bad_days.py" not in done.stdout, "what it imports starts them"
     assert "modules that start processes" in done.stdout
 
 

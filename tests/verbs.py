@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import io
 import re
 import subprocess
@@ -24,9 +26,9 @@ FAST_ROOMS = [
 ]
 LONG_ROOMS = ("tests/docker", "tests/browser")  # minutes each: a daemon with ten containers, a real browser
 LEFT_OUT = f"left out: {', '.join(LONG_ROOMS)} and each test marked `long`; python3 tests --all runs all of them"
+STAND_INS = ROOT / "tests/shipper/threads.py"  # names multiprocessing, for it stands in for it
 _STARTS_PROCESSES = re.compile(
-    r"\bsubprocess\b|\bmultiprocessing\b|\breal_(?:elasticsearch|client)\b|\bembedded_store\b"
-    r"|from tests\.(?:stack\.running|provision\.servers|elasticsearch|contract)"
+    r"\bsubprocess\b|\bmultiprocessing\b|\breal_(?:elasticsearch|client)\b|\bembedded_store\b|from tests\.contract"
 )
 # Per cent of lines and branches together, over the fast tests; measured, less a small margin. Raise it, never lower it.
 COVERAGE_FLOOR = 45.0
@@ -60,8 +62,23 @@ class NothingSkipped:
             terminalreporter.write_line(f"--all requires every test, skipped was: {node}", red=True)
 
 
+@functools.cache
+def starts_processes(path: Path) -> bool:
+    """Whether the text of a test module, or of one of ours that it imports, says that it starts processes."""
+    text = path.read_text()
+    if _STARTS_PROCESSES.search(text):
+        return True
+    imported = [
+        ROOT / f"{name.replace('.', '/')}.py"
+        for node in ast.parse(text).body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests")
+        for name in (str(node.module), *(f"{node.module}.{each.name}" for each in node.names))
+    ]
+    return any(starts_processes(module) for module in imported if module.exists() and module != STAND_INS)
+
+
 class StartsNoProcess:
-    """A pytest plugin for `--fast`: leaves out the modules whose text says that they start processes."""
+    """A pytest plugin for `--fast`: leaves out the modules that start processes."""
 
     def __init__(self) -> None:
         self.left_out: list[str] = []
@@ -70,7 +87,7 @@ class StartsNoProcess:
         """Leave a test module out; None lets pytest decide as usual."""
         if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
             return None
-        if _STARTS_PROCESSES.search(collection_path.read_text()):
+        if starts_processes(collection_path):
             self.left_out.append(collection_path.name)
             return True
         return None
