@@ -207,6 +207,34 @@ def _feedback(aims: Objectives) -> tuple[Panel, ...]:
             width=8,
         ),
         Panel(
+            key="live-scores-by-version",
+            title="Live Scores by Version",
+            description="Accuracy and F1 on labels by the model version that predicted, the five that predicted last: a "
+            "new version beside the one it replaced.",
+            kind="timeseries",
+            unit="percentunit",
+            queries=(
+                Query(expr='ml_model_live_score{metric="accuracy"}', legend="accuracy, {{version}}"),
+                Query(expr='ml_model_live_score{metric="f1_score"}', legend="F1, {{version}}"),
+            ),
+            minimum=0,
+            maximum=1,
+            width=8,
+            empty_when="no labels came back",
+        ),
+        Panel(
+            key="live-labels-by-version",
+            title="Labels by Version",
+            description="Labelled predictions in the window by the model version that predicted: how much its live "
+            "scores rest on.",
+            kind="timeseries",
+            unit="short",
+            queries=(Query(expr="ml_model_live_labels", legend="{{version}}"),),
+            minimum=0,
+            width=4,
+            empty_when="no labels came back",
+        ),
+        Panel(
             key="feedback-labels",
             title="Labels Arriving",
             description="Labelled predictions that came back, by what was predicted and what was so.",
@@ -219,7 +247,7 @@ def _feedback(aims: Objectives) -> tuple[Panel, ...]:
                 ),
             ),
             minimum=0,
-            width=6,
+            width=12,
         ),
         Panel(
             key="feature-drift",
@@ -231,7 +259,7 @@ def _feedback(aims: Objectives) -> tuple[Panel, ...]:
             queries=(Query(expr="ml_feature_psi / on (feature) ml_feature_psi_threshold", legend="{{feature}}"),),
             thresholds=(Threshold(None, "green"), Threshold(1, "yellow"), Threshold(2, "red")),
             minimum=0,
-            width=6,
+            width=12,
             empty_when="fewer requests than the drift window needs have come",
         ),
     )

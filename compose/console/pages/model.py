@@ -23,7 +23,10 @@ from compose.console.timerange import parse_moment
 from compose.console.verdict import ICON, Mood
 from compose.provision.objectives import Objectives
 
-SHOWN = ("class-mix", "feature-drift", "model-scores", "feedback-labels", "feedback-delay", "live-figures")
+SHOWN = (
+    "class-mix", "feature-drift", "model-scores", "live-scores-by-version", "live-labels-by-version", "live-figures",
+    "feedback-labels", "feedback-delay",
+)  # fmt: skip
 SCORES = (("accuracy", "Accuracy"), ("precision", "Precision"), ("recall", "Recall"), ("f1_score", "F1"))
 Cells = dict[tuple[int, int], float]  # (predicted, actual) → labels
 
