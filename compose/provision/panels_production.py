@@ -209,8 +209,8 @@ def _feedback(aims: Objectives) -> tuple[Panel, ...]:
         Panel(
             key="live-scores-by-version",
             title="Live Scores by Version",
-            description="Accuracy and F1 on labels by the model version that predicted, the five that predicted last: a "
-            "new version beside the one it replaced.",
+            description="Accuracy and F1 on labels by the model version that predicted, the five that predicted last: "
+            "a new version beside the one it replaced.",
             kind="timeseries",
             unit="percentunit",
             queries=(
