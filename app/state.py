@@ -20,7 +20,7 @@ from app.model.served import Served, ServedBundle
 from app.monitoring import drift
 from app.monitoring.feedback import FeedbackStore
 from app.monitoring.metrics import Metrics, Reading
-from app.monitoring.shared import ActiveUsers, Window
+from app.monitoring.shared import ActiveUsers, Place, Window
 from app.own_model import OwnModelError
 from app.own_model import load as load_own
 from app.schema import BANK, Schema
@@ -67,7 +67,9 @@ class ServiceState:
     ) -> None:
         self.settings, self.run_dir, self.clock = settings, run_dir, clock
         self.started = clock()
-        self.metrics = Metrics()
+        self._place = Place(run_dir)
+        place = self._place.number
+        self.metrics = Metrics(place)
         file = (
             LogFile(settings.log_dir, clock, settings.log_file_bytes, self.metrics.log_dropped)
             if settings.log
@@ -77,8 +79,8 @@ class ServiceState:
         self.log = EventLog(file, clock, self.log_buffer.put if self.log_buffer is not None else None)
         for found in recover(run_dir, settings.log_dir):
             self.log.event(logging.WARNING, LOGGER, found)
-        self.errors = Window(run_dir, "errors", 2, ERROR_SECONDS, 1, clock)
-        self.users = ActiveUsers(run_dir, user_key, ERROR_SECONDS, clock)
+        self.errors = Window(run_dir, "errors", 2, ERROR_SECONDS, 1, clock, place)
+        self.users = ActiveUsers(run_dir, user_key, ERROR_SECONDS, clock, place=place)
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         self.feedback = FeedbackStore(
             settings.state_dir / "feedback.sqlite",
@@ -156,6 +158,7 @@ class ServiceState:
                 self.settings.drift_minutes,
                 DRIFT_SLOT_SECONDS,
                 self.clock,
+                self._place.number,
             )
         self.model = Active(served, self._windows[about.version], load_seconds, activated_at)
         if self._first(f"activation-{activated_at:%Y%m%dT%H%M%S%f}"):

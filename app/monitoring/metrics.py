@@ -1,9 +1,10 @@
 """Prometheus instruments of the guide, and their exposition over one or several processes.
 
 Counters and histograms are prometheus-client's; with PROMETHEUS_MULTIPROC_DIR set (which `serve` does, before this
-module is imported) each process writes files of its own there, which are added up at the scrape. The files of dead
-processes stay, so counters never go back; the folder is wiped when the service starts. Gauges are not kept in those
-files, where a killed process's would live on: they are computed at the scrape from what all processes share.
+module is imported) each process writes files of its own there, which are added up at the scrape. They are named by the
+process's place, not by its pid: the worker that replaces a killed one counts on in its files, so counters never go back
+and files do not pile up; the folder is wiped when the service starts. Gauges are not kept in those files, where a
+killed process's would live on: they are computed at the scrape from what all processes share.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -31,9 +32,15 @@ Reading = tuple[str, str, tuple[str, ...], Sequence[tuple[tuple[str, ...], float
 
 
 class Metrics:
-    """All instruments of one process; series exist from the first scrape."""
+    """All instruments of one process; series exist from the first scrape.
 
-    def __init__(self) -> None:
+    Args:
+        place: of this process among those that share the folder, see `app.monitoring.shared.Place`.
+    """
+
+    def __init__(self, place: int = 0) -> None:
+        if MULTIPROCESS_VARIABLE in os.environ:
+            values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.predictions = self._counter("ml_predictions_total", "Predictions made.")
         by_class = Counter(
@@ -90,8 +97,8 @@ class _Readings(Collector):
     def collect(self) -> Iterable[Metric]:
         for name, text, labels, series in self._read():
             family = GaugeMetricFamily(name, text, labels=labels)
-            for values, value in series:
-                family.add_metric(values, value)
+            for of_labels, value in series:
+                family.add_metric(of_labels, value)
             yield family
 
 

@@ -1,12 +1,16 @@
 """Numbers that the worker processes share: each writes a memory-mapped file of its own, any of them reads all.
 
-A file outlives its process, so that what a killed worker counted stays in the window; when the window has passed it by,
-whoever reads next removes it. The folder is wiped when the service starts.
+A file outlives its process, so that what a killed worker counted stays in the window. The worker that replaces it takes
+over its place and with that its files, and counts on in them: there are never more than workers at the same time, and
+at no moment is anything read twice or missing. The folder is wiped when the service starts.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import itertools
 import os
 import threading
 from array import array
@@ -16,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 Clock = Callable[[], float]
 Numbers = npt.NDArray[np.float64]
@@ -27,18 +30,42 @@ def _files(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _read(path: Path, kind: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return a file's numbers; none where another worker has just removed it."""
-    try:
-        return np.fromfile(path, kind)
-    except FileNotFoundError:
-        return np.empty(0, kind)
+    """Return a file's numbers."""
+    return np.fromfile(path, kind)
 
 
-def _remove_of_dead(path: Path) -> None:
-    """Remove a file that counts no more when its process, whose id stands in the name, is gone."""
-    pid = path.name.split(".")[-2]
-    if pid.isdigit() and not psutil.pid_exists(int(pid)):
-        path.unlink(missing_ok=True)
+class Place:
+    """The lowest number that no living process of the service has: it names the files that this process writes.
+
+    Args:
+        folder: shared by the processes.
+
+    Attributes:
+        number: from 0 on.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        for number in itertools.count():
+            handle = os.open(folder / f"place-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it with the process
+                break
+            os.close(handle)
+        self.number, self._handle = number, handle
+
+    def leave(self) -> None:
+        """Let another process have the place."""
+        os.close(self._handle)
+
+
+def _mapped(path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return a file's numbers as memory: those that a former process left there, else zeros."""
+    wanted = int(np.prod(shape)) * np.dtype(kind).itemsize
+    known = path.exists() and path.stat().st_size == wanted
+    return np.memmap(path, kind, "r+" if known else "w+", shape=shape)
 
 
 class Window:
@@ -50,16 +77,19 @@ class Window:
         width: how many numbers are summed.
         slots, slot_seconds: the window is slots * slot_seconds long.
         clock: seconds since 1970, the same for all processes.
+        place: of this process.
     """
 
-    def __init__(self, folder: Path, name: str, width: int, slots: int, slot_seconds: float, clock: Clock) -> None:
+    def __init__(
+        self, folder: Path, name: str, width: int, slots: int, slot_seconds: float, clock: Clock, place: int = 0
+    ) -> None:
         self._folder, self._name = folder, name
         self._shape = (slots + 1, width + 1)
         self._slots, self._slot_seconds = slots, slot_seconds
         self._clock = clock
         self._lock = threading.Lock()
         # Seen as plain doubles: a handful of additions a request is faster without numpy.
-        ring = np.memmap(folder / f"{name}.{os.getpid()}.window", np.float64, "w+", shape=self._shape)
+        ring = _mapped(folder / f"{name}.{place}.window", np.float64, self._shape)
         self._ring: memoryview[float] = ring.data.cast("B").cast("d")
 
     def add(self, positions: Sequence[int], amounts: Sequence[float] | None = None) -> None:
@@ -86,13 +116,11 @@ class Window:
         total = np.zeros(self._shape[1] - 1)
         for path in _files(self._folder, self._name):
             numbers = _read(path, np.float64)
-            if numbers.size != self._shape[0] * self._shape[1]:  # being made at this moment, or removed
+            if numbers.size != self._shape[0] * self._shape[1]:  # being made at this moment
                 continue
             ring = numbers.reshape(self._shape)
             recent = (ring[:, 0] > newest - self._slots) & (ring[:, 0] <= newest)
             total += ring[recent, 1:].sum(axis=0)
-            if not recent.any():
-                _remove_of_dead(path)
         return total
 
 
@@ -105,16 +133,19 @@ class ActiveUsers:
         seconds: for how long a client counts.
         clock: seconds since 1970.
         slots: most clients that one process keeps; beyond that the longest unseen of its neighbours is forgotten.
+        place: of this process.
     """
 
     PROBES = 16
 
-    def __init__(self, folder: Path, key: bytes, seconds: float, clock: Clock, slots: int = 1 << 16) -> None:
+    def __init__(
+        self, folder: Path, key: bytes, seconds: float, clock: Clock, slots: int = 1 << 16, place: int = 0
+    ) -> None:
         self._folder, self._key, self._seconds, self._clock, self._slots = folder, key, seconds, clock, slots
         self._lock = threading.Lock()
         kind = np.dtype([("user", np.uint64), ("seen", np.float64)])
         self._kind = kind
-        table = np.memmap(folder / f"users.{os.getpid()}.window", kind, "w+", shape=(slots + self.PROBES,))
+        table = _mapped(folder / f"users.{place}.window", kind, (slots + self.PROBES,))
         # The same memory seen twice: numbers of users and times stand in turns.
         self._users: memoryview[int] = table.view(np.uint64).data.cast("B").cast("Q")
         self._times: memoryview[float] = table.view(np.float64).data.cast("B").cast("d")
@@ -143,6 +174,4 @@ class ActiveUsers:
             table = _read(path, self._kind)
             recent = (table["user"] != 0) & (table["seen"] >= oldest)
             users.append(table["user"][recent])
-            if not recent.any():
-                _remove_of_dead(path)
         return len(np.unique(np.concatenate(users)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from app.model.evaluation import measure as score
 from app.model.reference import output_bin
 from app.monitoring import drift
 from app.monitoring.feedback import FeedbackStore, Prediction
-from app.monitoring.shared import ActiveUsers, Window
+from app.monitoring.shared import ActiveUsers, Place, Window
 from app.schema import FIELDS
 from app.state import ServiceState
 from tests.app.conftest import GUIDE_REQUEST, NOW, Clock, samples
@@ -36,7 +35,7 @@ def test_a_window_adds_up_what_all_processes_counted_and_forgets(tmp_path: Path,
     """A dead process's file still counts until its slots are too old; a slot is used again after a turn."""
     window = Window(tmp_path, "errors", 2, 300, 1, clock)
     window.add([0, 0, 1])
-    shutil.copy(tmp_path / f"errors.{os.getpid()}.window", tmp_path / "errors.1.window")
+    shutil.copy(tmp_path / "errors.0.window", tmp_path / "errors.1.window")
     assert window.total().tolist() == [4, 2]
     clock.now += 299
     window.add([0])
@@ -292,22 +291,27 @@ def test_live_scores_and_drift_are_kept_by_version(
     assert (found["ml_feedback_labels"], found['ml_feature_psi_samples{feature="age"}']) == (4, 4)
 
 
-def test_the_file_of_a_dead_worker_goes_when_nothing_in_it_counts(tmp_path: Path, clock: Clock) -> None:
-    """It is read while it is in the window, removed afterwards; the files of living processes stay."""
-    window, users = Window(tmp_path, "errors", 2, 300, 1, clock), ActiveUsers(tmp_path, b"k" * 32, 300, clock)
-    window.add([0])
-    users.seen("ann")
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    for name in ("errors", "users"):
-        shutil.copy(tmp_path / f"{name}.{os.getpid()}.window", tmp_path / f"{name}.{gone.pid}.window")
-    assert (window.total().tolist(), users.count()) == ([2, 0], 1)
-    assert len(list(tmp_path.iterdir())) == 4
+def test_a_worker_goes_on_in_the_files_of_the_one_it_replaces(tmp_path: Path, clock: Clock) -> None:
+    """The lowest free place is taken, with what was counted there; a living process keeps its own."""
+    first, second = Place(tmp_path), Place(tmp_path)
+    assert (first.number, second.number) == (0, 1)
+    for place in (first, second):
+        Window(tmp_path, "errors", 2, 300, 1, clock, place.number).add([0])
+        ActiveUsers(tmp_path, b"k" * 32, 300, clock, place=place.number).seen(f"user{place.number}")
+    first.leave()  # as its death does
+    third = Place(tmp_path)
+    assert third.number == 0
+    window = Window(tmp_path, "errors", 2, 300, 1, clock, third.number)
+    users = ActiveUsers(tmp_path, b"k" * 32, 300, clock, place=third.number)
+    assert (window.total().tolist(), users.count()) == ([2, 0], 2)
+    window.add([0, 1])
+    users.seen("user0")
+    assert (window.total().tolist(), users.count()) == ([3, 1], 2)
+    assert len(list(tmp_path.glob("*.window"))) == 4
     clock.now += 301
     assert (window.total().tolist(), users.count()) == ([0, 0], 0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"{name}.{os.getpid()}.window" for name in ("errors", "users")
-    ]
+    second.leave()
+    third.leave()
 
 
 def test_workers_that_start_together_share_the_feedback(tmp_path: Path) -> None:

@@ -153,6 +153,36 @@ def test_counters_never_go_back_when_a_worker_is_killed(model_dir: Path, tmp_pat
         assert server.stop() == 0
 
 
+@pytest.mark.parametrize("kills", [6, pytest.param(50, marks=pytest.mark.soak)])
+def test_killed_workers_leave_no_files_behind(model_dir: Path, tmp_path: Path, kills: int) -> None:
+    """One SIGKILL after the other under scrapes: no counter goes back or is doubled, and no more files come to be."""
+    names = ("ml_predictions_total", 'http_request_duration_seconds_count{endpoint="/predict"}')
+    with serving(model_dir, tmp_path, APP_WORKERS="2") as server:
+        run = tmp_path / "state" / "run"
+
+        def files() -> list[str]:
+            return sorted(path.name for path in run.rglob("*") if path.suffix in (".db", ".window"))
+
+        until(lambda: len(server.workers()) == 2 and len(files()) == 10, "both workers have their files")
+        before, answered, seen = files(), 0, dict.fromkeys(names, 0.0)
+        assert all(re.search(r"[._][01]\.(db|window)$", name) for name in before)
+        for _ in range(kills):
+            answered += sum(server.predict().status_code == 200 for _ in range(4))
+            victim = server.workers()[0]
+            os.kill(victim, signal.SIGKILL)
+            until(lambda: victim not in server.workers() and len(server.workers()) == 2, "it was replaced")  # noqa: B023
+            until(server.answers, "it answers")
+            found: dict[str, float] = {}
+            while not found:
+                with contextlib.suppress(httpx.HTTPError):
+                    found = server.metrics()
+            assert all(found[name] >= seen[name] for name in names)
+            seen = {name: found[name] for name in names}
+            assert seen["ml_predictions_total"] == answered
+            assert found["ml_active_users"] == 1
+        assert files() == before
+
+
 def test_feedback_is_shared_by_workers_and_survives_a_restart(model_dir: Path, tmp_path: Path) -> None:
     """Labels for predictions of any worker, also after a restart."""
     with serving(model_dir, tmp_path, APP_WORKERS="2") as server:
