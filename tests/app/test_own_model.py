@@ -27,7 +27,7 @@ from compose.provision.objectives import Objectives
 from compose.stack import check
 from compose.stack.remote import Addresses, Servers
 from tests.app.conftest import ROOT, lines, samples
-from tests.app.test_server import refused, serving, until
+from tests.app.test_server import keeps_to_its_document, refused, serving, until
 
 PAGE = ROOT / "docs" / "own-model.md"
 REQUEST = {"weight": 2.5, "colour": "red"}
@@ -306,6 +306,18 @@ def test_the_page_s_model_is_served_by_several_workers(tmp_path: Path) -> None:
         assert server.stop() == 0
     messages = [line["message"] for line in lines(tmp_path / "logs") if line["logger"] == "app.service"]
     assert sorted(messages) == ["model activated", "service start", "service stop"]
+
+
+def test_its_api_keeps_to_its_own_document(tmp_path: Path) -> None:
+    """Schemathesis with the page's fields, one of them optional: no 5xx, no undocumented status, type or body."""
+    (tmp_path / "tumour.py").write_text(example())
+    own = {"APP_MODEL": "tumour:make", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    with serving(tmp_path / "none", tmp_path, **own) as server:
+        instance = httpx.get(f"{server.url}/openapi.json", timeout=60).json()["components"]["schemas"]["Instance"]
+        assert set(instance["properties"]) == {"radius", "texture", "smoothness", "concavity", "symmetry"}
+        assert keeps_to_its_document(server, tmp_path) > 100
+    failed = [line for line in lines(tmp_path / "logs") if line["level"] == "ERROR"]
+    assert not failed
 
 
 def test_serve_is_refused_with_words_when_the_model_cannot_be_made(tmp_path: Path) -> None:
