@@ -16,6 +16,8 @@ from compose.environment import SettingsError
 from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies, sbom
 from compose.stack.settings import StackSettings, read_settings
 
+WIDTH = 160  # columns of what is written to a file or a pipe
+
 
 def _say(line: str) -> None:
     click.echo(line)
@@ -91,17 +93,17 @@ def down(settings: StackSettings) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects on one line.")
 @_with_settings
 def status(settings: StackSettings, *, as_json: bool) -> None:
-    """Show each process, its health, lag and last error; exit code 0 when all are ready."""
+    """Show each process, its health, lag and last error; exit code 0 when all are ready and watched."""
     from rich.console import Console
 
-    from compose.stack.status import collect, render
+    from compose.stack.status import collect, render, unwatched
 
     parts = collect(settings)
     if as_json:
         click.echo(msgspec.json.encode(parts))
     else:
-        Console().print(render(parts, settings))
-    sys.exit(0 if all(part.state == "ready" for part in parts) else 1)
+        Console(width=None if sys.stdout.isatty() else WIDTH).print(render(parts, settings))
+    sys.exit(0 if all(part.state == "ready" for part in parts) and not unwatched(settings) else 1)
 
 
 @main.command()
@@ -142,7 +144,7 @@ def traffic(
     plan = sending.Plan(
         url=url, rate=rate, count=count, seconds=seconds, errors=errors, seed=seed, labels=told, key=key
     )
-    tally = sending.run(plan, Console())
+    tally = sending.run(plan, Console(width=None if sys.stdout.isatty() else WIDTH))
     if tally.unanswered and not tally.latencies:
         click.echo(f"error: {plan.url} does not answer; is the stack up? see `python3 compose status`", err=True)
     sys.exit(0 if tally.as_expected() else 1)

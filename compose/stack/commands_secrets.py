@@ -40,27 +40,47 @@ def make(*, folder: str, hosts: tuple[str, ...], alert_webhook: str | None, watc
 @_folder
 @click.argument("name")
 @click.option("--elasticsearch", default="https://127.0.0.1:9200", show_default=True, envvar="OPS_ELASTICSEARCH")
-def rotate(*, folder: str, name: str, elasticsearch: str) -> None:
+@click.option("--grafana", default="https://127.0.0.1:3000", show_default=True, envvar="OPS_GRAFANA")
+@click.option("--grafana-user", default="admin", show_default=True, envvar="OPS_GRAFANA_USER")
+def rotate(*, folder: str, name: str, elasticsearch: str, grafana: str, grafana_user: str) -> None:
     """Replace the secret NAME (or `certificates`); say what has to be started again."""
     from compose.stack import secret_files
     from compose.stack.remote import Addresses, Servers
 
     room = Path(folder)
 
+    def addresses() -> Addresses:
+        return Addresses(
+            elasticsearch=elasticsearch, user="elastic", password=_read(room, "elastic"),
+            grafana=grafana, grafana_user=grafana_user, grafana_password=_read(room, secret_files.GRAFANA_ADMIN),
+            ca=room / "ca.crt",
+        )  # fmt: skip
+
     def run() -> None:
-        elastic = room / "elastic"
-        if not elastic.exists():
-            raise StackError(f"{room} holds no secrets; make them first: ml-stack secrets make")
-        addresses = Addresses(
-            elasticsearch=elasticsearch, user="elastic", password=elastic.read_text().strip(), ca=room / "ca.crt"
-        )
-        with Servers(addresses) as servers:
-            services = secret_files.rotate(room, name, click.echo, now=_now(), elastic=servers["elasticsearch"])
+        with Servers(addresses()) as servers:
+            if name in secret_files.ELASTIC_USERS:
+                elastic = servers["elasticsearch"]
+                secret_files.settle(
+                    room, "elastic", click.echo, elastic, path="/_security/_authenticate", user="elastic"
+                )
+            elif name == secret_files.GRAFANA_ADMIN:
+                secret_files.settle(room, name, click.echo, servers["grafana"], path="/api/user", user=grafana_user)
+        with Servers(addresses()) as servers:
+            services = secret_files.rotate(
+                room, name, click.echo, now=_now(), elastic=servers["elasticsearch"], grafana=servers["grafana"]
+            )
         if services:
             files = "-f compose/compose.yaml -f compose/compose.secure.yaml"
             click.echo(f"now: docker compose {files} restart {' '.join(services)}")
 
     _run(run)
+
+
+def _read(room: Path, name: str) -> str:
+    try:
+        return (room / name).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise StackError(f"{room} holds no secrets; make them first: ml-stack secrets make") from None
 
 
 @secrets.command("check")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Collection
 
 import msgspec
 import psutil
@@ -80,20 +82,34 @@ def _owner_by_lsof(port: int) -> Owner | None:
     return Owner(fields["c"], int(fields["p"])) if {"c", "p"} <= fields.keys() else None
 
 
-def complaint(port: int, setting: str, holder: Owner | None, *, platform: str = sys.platform) -> str:
-    """Return the sentence that says which port is taken, by whom, and what to do."""
-    other = f"choose another: {setting}={port + 1 if port < 65535 else port - 1} python3 compose up"
+def another(port: int, avoid: Collection[int] = ()) -> int:
+    """Return the nearest port above `port`, below it where there is none, that is free and not in `avoid`."""
+    candidates = itertools.chain(range(port + 1, 65536), range(port - 1, 0, -1))
+    return next(other for other in candidates if other not in avoid and is_free(other))
+
+
+def complaint(port: int, setting: str, holder: Owner | None, *, other: int, platform: str = sys.platform) -> str:
+    """Return the sentence that says which port is taken, by whom, and what to do.
+
+    Args:
+        port: that is taken.
+        setting: the variable that names it.
+        holder: who listens there; None where the system does not tell.
+        other: a port that is free.
+        platform: as `sys.platform`.
+    """
+    choice = f"choose another: {setting}={other} python3 compose up"
     if holder is None:
-        return f"port {port} is taken, the system does not say by whom; {other}"
+        return f"port {port} is taken, the system does not say by whom; {choice}"
     who = f"{holder.name}" + (f" (pid {holder.pid})" if holder.pid else "")
     if platform == "darwin" and port == 5000 and holder.name.startswith("ControlCe"):
         return (
             f"port {port} is taken by macOS's AirPlay Receiver ({who}): switch it off in System Settings, General, "
-            f"AirDrop & Handoff; or {other}"
+            f"AirDrop & Handoff; or {choice}"
         )
     if holder.name in DOCKER_NAMES:
         return (
             f"port {port} is taken by a container ({who}): a Docker stack is running; stop it with "
-            f"`docker compose down`, or {other}"
+            f"`docker compose down`, or {choice}"
         )
-    return f"port {port} is taken by {who}: stop it, or {other}"
+    return f"port {port} is taken by {who}: stop it, or {choice}"

@@ -14,6 +14,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import httpx
+
 from compose.stack import certificates
 from compose.stack.remote import Server
 from compose.stack.supervisor import StackError
@@ -27,8 +29,9 @@ ELASTIC_USERS = {
     "ml_reader": (),
     "ml_exporter": ("elasticsearch-exporter",),
 }
+# Changed in the server that knows it first; Grafana reads its file for an empty volume only, so nothing starts again.
+GRAFANA_ADMIN = "grafana_admin"
 OTHERS = {
-    "grafana_admin": ("grafana",),
     "proxy_password": ("proxy",),
     "kibana_encryption_key": ("kibana",),
     "app_api_key": ("app", "proxy"),
@@ -64,7 +67,7 @@ def make(
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(FOLDER_MODE)
         written = _certificates(folder, say, now, hosts)
-        for name in (*ELASTIC_USERS, *OTHERS):
+        for name in (*ELASTIC_USERS, GRAFANA_ADMIN, *OTHERS):
             if not (folder / name).exists():
                 _write(folder / name, new_password())
                 say(f"  {name}: made")
@@ -82,7 +85,15 @@ def make(
     return written
 
 
-def rotate(folder: Path, name: str, say: Say, *, now: dt.datetime, elastic: Server | None) -> tuple[str, ...]:
+def rotate(
+    folder: Path,
+    name: str,
+    say: Say,
+    *,
+    now: dt.datetime,
+    elastic: Server | None = None,
+    grafana: Server | None = None,
+) -> tuple[str, ...]:
     """Replace one secret by a new one.
 
     Args:
@@ -90,29 +101,34 @@ def rotate(folder: Path, name: str, say: Say, *, now: dt.datetime, elastic: Serv
         name: a user of Elasticsearch, one of the other passwords, or `certificates`.
         now: beginning of new certificates.
         elastic: Elasticsearch, logged in as `elastic`; needed for its users, whose password is changed there first.
+        grafana: Grafana, logged in as its administrator; needed for that password, likewise.
 
     Returns:
         The services that have to be started again.
 
     Raises:
-        StackError: the secret is not known, or Elasticsearch did not take it; the file is then as before.
+        StackError: the secret is not known, or its server did not take it; the file is then as before.
     """
     if name == "certificates":
         for kind in CERTIFICATES:
             (folder / f"{kind}.crt").unlink(missing_ok=True)
         _certificates(folder, say, now, ())
         return tuple(service for services in CERTIFICATES.values() for service in services)
-    if name not in ELASTIC_USERS | OTHERS:
-        known = ", ".join(sorted([*ELASTIC_USERS, *OTHERS, "certificates"]))
+    if name not in (*ELASTIC_USERS, GRAFANA_ADMIN, *OTHERS):
+        known = ", ".join(sorted([*ELASTIC_USERS, GRAFANA_ADMIN, *OTHERS, "certificates"]))
         raise StackError(f"{name} is no secret of this stack; known: {known}")
     password = new_password()
     if name in ELASTIC_USERS:
         if elastic is None:
             raise StackError(f"{name} is a user of Elasticsearch: its address is needed to change the password there")
-        # Written beside the old one first: a crash between the two steps loses neither.
-        _write(folder / f"{name}.new", password)
-        elastic.json("POST", f"/_security/user/{name}/_password", json={"password": password})
-        (folder / f"{name}.new").replace(folder / name)
+        _change(folder, name, password, elastic, ("POST", f"/_security/user/{name}/_password"), {"password": password})
+    elif name == GRAFANA_ADMIN:
+        if grafana is None:
+            raise StackError(f"{name} is a user of Grafana: its address is needed to change the password there")
+        # Grafana's HTTP API, "Change Password": of the user who is logged in.
+        old = (folder / name).read_text(encoding="utf-8").strip()
+        body = {"oldPassword": old, "newPassword": password, "confirmNew": password}
+        _change(folder, name, password, grafana, ("PUT", "/api/user/password"), body)
     else:
         _write(folder / name, password)
         if name == "proxy_password":
@@ -121,9 +137,42 @@ def rotate(folder: Path, name: str, say: Say, *, now: dt.datetime, elastic: Serv
         if name == "app_api_key":
             (folder / PROXY_KEY).unlink()
             _proxy_key(folder)
-    services = (ELASTIC_USERS | OTHERS)[name]
+    services = (ELASTIC_USERS | OTHERS).get(name, ())
     say(f"{name}: replaced")
     return services
+
+
+def settle(folder: Path, name: str, say: Say, server: Server, *, path: str, user: str) -> None:
+    """End a rotation that was interrupted between the server and the file: keep whichever password is taken.
+
+    Args:
+        folder: where the secrets are.
+        name: of the secret.
+        server: who knows the user.
+        path: what every user may read there.
+        user: whose password it is.
+
+    Raises:
+        StackError: the server does not answer.
+    """
+    fresh = folder / f"{name}.new"
+    if not fresh.exists():
+        return
+    login = httpx.BasicAuth(user, fresh.read_text(encoding="utf-8").strip())
+    if server.json("GET", path, allowed=(401,), auth=login) is None:
+        fresh.unlink()
+        return
+    fresh.replace(folder / name)
+    say(f"{name}: an interrupted rotation is ended, its password was taken already")
+
+
+def _change(
+    folder: Path, name: str, password: str, server: Server, call: tuple[str, str], body: dict[str, str]
+) -> None:
+    """Change a password in its server, then in its file; written beside the old one first, so a crash loses neither."""
+    _write(folder / f"{name}.new", password)
+    server.json(*call, json=body)
+    (folder / f"{name}.new").replace(folder / name)
 
 
 def new_password() -> str:

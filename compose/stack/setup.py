@@ -27,6 +27,7 @@ from compose.stack.supervisor import StackError
 Say = Callable[[str], None]
 TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 1.0
+STARTING_SECONDS = 60.0  # from the first answer of a server that was away until a refused login is believed
 MANAGED = "ml-pipeline-observability"
 REMEDIES = {
     400: "the server does not know something in the body: is it version 8.12 or later?",
@@ -130,17 +131,21 @@ class _Service:
 
     def wait(self, path: str, ready: Callable[[dict[str, Any]], bool], seconds: float) -> None:
         """Wait until the service says that it is ready, and say meanwhile why it is not."""
-        deadline, told = time.monotonic() + seconds, ""
+        deadline, told, away = time.monotonic() + seconds, "", float("-inf")
         while True:
             try:
                 answer = self._client.get(self.url + path)
-                if answer.status_code in (401, 403):
+                refused = answer.status_code in (401, 403)
+                # Elasticsearch refuses every login until it can read its users, seconds after it begins to answer.
+                if refused and time.monotonic() > min(deadline, away + STARTING_SECONDS):
                     raise StackError(self._complaint("GET", path, answer))
                 if answer.status_code == 200 and ready(_body(answer)):
                     self.say(f"{self.name} is ready at {self.url}")
                     return
                 state = f"answers {answer.status_code} and is not ready"
+                away = away if refused else time.monotonic()
             except httpx.HTTPError as error:
+                away = time.monotonic()
                 state = f"does not answer ({type(error).__name__})"
             if time.monotonic() > deadline:
                 raise StackError(f"{self.name} at {self.url} {state} after {seconds:.0f} s; see its own log")

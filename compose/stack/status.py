@@ -26,7 +26,7 @@ class PartStatus(msgspec.Struct, frozen=True, kw_only=True):
         up_seconds: since the process started; None when it does not run.
         restarts: how often the supervisor started it again.
         lag_bytes, lag_seconds: the shipper's: bytes not acknowledged, and the age of the oldest; None elsewhere.
-        last_error: the newest complaint, from the process itself or from how it ended.
+        last_error: the newest complaint, from the process itself or from how it ended; it may be over when `ready`.
         detail: what the process counts, in words.
     """
 
@@ -84,7 +84,8 @@ def detail(name: str, told: dict[str, Any]) -> str:
         return f"{told.get('documents', 0):,} documents"
     if name == "app":
         model, log = told.get("model") or {}, told.get("log") or {}
-        lines = f"{log.get('written', 0):,} lines, {log.get('dropped', 0):,} dropped"
+        written = log.get("written", 0)
+        lines = f"{written:,} line{'' if written == 1 else 's'}, {log.get('dropped', 0):,} dropped"
         return f"model {model.get('type')} {model.get('version')}, {lines}"
     if name == "console":
         return f"figures from {(told.get('metrics') or {}).get('source', 'nowhere')}"
@@ -103,7 +104,7 @@ def render(parts: list[PartStatus], settings: StackSettings) -> RenderableType:
     """Return the table a person reads."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("part", "state", "pid", "up", "restarts", "lag", "counts"):
-        table.add_column(heading, no_wrap=heading != "counts")
+        table.add_column(heading, no_wrap=heading != "counts", overflow="fold")
     for part in parts:
         table.add_row(
             part.name,
@@ -115,10 +116,21 @@ def render(parts: list[PartStatus], settings: StackSettings) -> RenderableType:
             part.detail,
         )
     lines: list[RenderableType] = [table]
-    lines += [Text(f"{part.name}: {part.last_error}", style="yellow") for part in parts if part.last_error]
+    for part in parts:
+        if part.last_error:
+            when = ", earlier" if part.state == "ready" else ""
+            lines.append(Text(f"{part.name}{when}: {part.last_error}", style="yellow"))
     if all(part.state == "stopped" for part in parts):
         lines.append(Text(f"nothing runs in {settings.stack_dir}; start it with `python3 compose up`"))
+    elif unwatched(settings):
+        sentence = "its `up` was killed: what dies now stays dead; `python3 compose down`, then `up`, mends that"
+        lines.append(Text(sentence, style="yellow"))
     return Group(*lines)
+
+
+def unwatched(settings: StackSettings) -> bool:
+    """Whether parts run although their supervisor is gone."""
+    return bool(state.orphans(settings.run_dir / "state.json"))
 
 
 def duration(seconds: float | None) -> str:

@@ -104,13 +104,20 @@ def end_orphans(settings: StackSettings, say: Say) -> None:
 
 def check_ports(parts: tuple[Service, ...]) -> None:
     """Raise a StackError that names every taken port and, where the system tells, its owner."""
-    taken = [
-        ports.complaint(part.port, part.port_setting, ports.owner(part.port))
-        for part in parts
-        if not ports.is_free(part.port)
+    taken = [part for part in parts if not ports.is_free(part.port)]
+    if not taken:
+        return
+    others: dict[str, int] = {}
+    for part in taken:
+        others[part.port_setting] = ports.another(part.port, avoid=others.values())
+    said = [
+        ports.complaint(part.port, part.port_setting, ports.owner(part.port), other=others[part.port_setting])
+        for part in taken
     ]
-    if taken:
-        raise StackError("\n       ".join(taken))
+    if len(taken) > 1:
+        chosen = " ".join(f"{setting}={port}" for setting, port in others.items())
+        said.append(f"a second stack beside it: STACK_DIR=another-folder {chosen} python3 compose up")
+    raise StackError("\n       ".join(said))
 
 
 def monitoring_parts(settings: StackSettings, say: Say) -> tuple[Service, ...]:
@@ -123,7 +130,8 @@ def monitoring_parts(settings: StackSettings, say: Say) -> tuple[Service, ...]:
         if ports.is_free(part.port):
             able.append(part)
         else:
-            reason = ports.complaint(part.port, part.port_setting, ports.owner(part.port))
+            other = ports.another(part.port)
+            reason = ports.complaint(part.port, part.port_setting, ports.owner(part.port), other=other)
             say(f"  {part.name} of this stack is left out: {reason}")
     write_configuration(settings, tuple(able))
     return tuple(able)

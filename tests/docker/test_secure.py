@@ -11,9 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from compose.provision.elasticsearch import ROLES
 from compose.stack import secret_files, shipper_key
+from compose.stack.__main__ import main
 from compose.stack.remote import Addresses, Servers
 from compose.stack.supervisor import StackError
 from tests.docker.clients import EXAMPLE, Clients, each_once
@@ -63,6 +65,12 @@ class Secured:
         """Return how many documents a request has."""
         answer = self.elastic("GET", f"/ml-pipeline-*/_count?q=request_id:{request_id}")
         return int(answer.json()["count"]) if answer.status_code == 200 else 0
+
+    def status(self) -> dict[str, Any]:
+        """Return what the model service says of itself through the proxy."""
+        url = self.project.url("app", "/status", "https")
+        known: dict[str, Any] = httpx.get(url, auth=self.login("ml"), verify=self.tls, timeout=30).json()
+        return known
 
     def predict(self) -> str:
         """Send the guide's request through the proxy; return its id."""
@@ -303,6 +311,68 @@ def test_a_users_password_is_rotated(secured: Secured) -> None:
     wait_for(seen, "the exporter sees the cluster with the new one")
 
 
+def rotate(secured: Secured, name: str) -> tuple[str, list[str]]:
+    """Run `secrets rotate` as a person does; return what it said and the services that it names."""
+    url = secured.project.url("elasticsearch", "", "https")
+    done = CliRunner().invoke(
+        main, ["secrets", "rotate", name, "--folder", str(secured.secrets), "--elasticsearch", url]
+    )
+    assert done.exit_code == 0, done.output
+    return done.output, done.output.split(" restart ")[1].split() if " restart " in done.output else []
+
+
+@pytest.mark.parametrize("user", ["elastic", "kibana_system", "ml_reader"])
+def test_a_password_is_rotated_under_traffic(secured: Secured, user: str) -> None:
+    """The old one is refused at once; after the restarts that are named all is well, and no line is lost."""
+    old, login = secured.login(user), {"auth": secured.login("ml"), "verify": secured.tls}
+    who = secured.project.url("elasticsearch", "/_security/_authenticate", "https")
+    with Clients(secured.project, "https", **login) as clients:
+        wait_for(lambda: len(clients.answered) > 20, "traffic flows")
+        said, services = rotate(secured, user)
+        assert services == list(secret_files.ELASTIC_USERS[user])
+        assert secured.login(user) != old
+        assert (secured.secrets / user).read_text() not in said
+        assert httpx.get(who, auth=old, verify=secured.tls, timeout=60).status_code == 401
+        taken = httpx.get(who, auth=secured.login(user), verify=secured.tls, timeout=60)
+        assert taken.json()["username"] == user
+        if here := [name for name in services if name != "kibana"]:  # Kibana is left out where no image can be pulled
+            secured.project.compose("restart", *here)
+            wait_for(lambda: secured.project.healthy("elasticsearch"), "Elasticsearch is healthy with the new password")
+            for once in ("accounts", "setup"):
+                wait_for(lambda once=once: ended(secured, once), f"{once} has ended")  # type: ignore[misc]
+        seen = len(clients.answered)
+        wait_for(lambda: len(clients.answered) > seen + 20, "traffic goes on")
+    assert clients.unanswered == 0
+    secured.each_once(clients.answered)
+
+
+def ended(secured: Secured, service: str) -> bool:
+    """Whether a service that ends has done its work; fails where it did not."""
+    state = secured.project.inspect(service)["State"]
+    assert state["Status"] == "running" or state["ExitCode"] == 0, secured.project.logs(service)
+    return bool(state["Status"] == "exited")
+
+
+def test_an_interrupted_rotation_is_ended_by_the_next(secured: Secured) -> None:
+    """Killed between Elasticsearch and the file: the next rotation finds the password that was taken."""
+    fresh = secret_files.new_password()
+    (secured.secrets / "elastic.new").write_text(fresh)
+    body = {"password": fresh}
+    secured.elastic("POST", "/_security/user/elastic/_password", json=body).raise_for_status()
+    assert secured.elastic("GET", "/").status_code == 401
+    said, _services = rotate(secured, "ml_reader")
+    assert "an interrupted rotation is ended" in said
+    assert (secured.secrets / "elastic").read_text() == fresh
+    assert secured.elastic("GET", "/").status_code == 200
+    (secured.secrets / "elastic.new").write_text("never sent")
+    said, _services = rotate(secured, "ml_reader")
+    assert "interrupted" not in said
+    assert secured.elastic("GET", "/").status_code == 200
+    secured.project.compose("restart", *secret_files.ELASTIC_USERS["elastic"])
+    wait_for(lambda: secured.project.healthy("elasticsearch"), "Elasticsearch is healthy")
+    wait_for(lambda: ended(secured, "accounts") and ended(secured, "setup"), "both have ended")
+
+
 def test_the_proxys_login_and_the_apps_key_are_rotated(secured: Secured) -> None:
     """After the restart that the command names, the old login and key are refused, the new ones taken."""
     old_login, old_key = secured.login("ml"), (secured.secrets / "app_api_key").read_text()
@@ -329,6 +399,31 @@ def test_checks_and_backup_work_over_tls_with_logins(secured: Secured) -> None:
     assert "could not look" not in daily, daily
     said = operations(secured.project, "backup")
     assert "in it: model, feedback, metrics, logs" in said or "in it: model, metrics, logs" in said, said
+
+
+def test_a_backup_is_put_back_into_an_empty_secured_stack(secured: Secured) -> None:
+    """All survives `down -v`: documents, model, metrics; the shipper has a new key and goes on."""
+    requests = {secured.predict() for _ in range(20)}
+    secured.each_once(requests)
+    model = secured.status()["model"]["version"]
+    said = operations(secured.project, "backup")
+    assert "logs" in said.rpartition("in it:")[2], said
+    assert "runs: stop it first" in operations(secured.project, "restore", "newest", check=False)
+    old = secured.key()
+
+    project = secured.project
+    project.compose("down", "-v", timeout=200)
+    project.compose("up", "-d", "--wait", "--wait-timeout", "600", "setup", "prometheus", timeout=700, check=False)
+    wait_for(lambda: ended(secured, "setup"), "set-up has ended")
+    assert secured.elastic("GET", "/_cat/indices/ml-pipeline-*").text == ""
+    said = operations(project, "restore", "newest")
+    assert "done: model" in said, said
+    assert "logs" in said.rpartition("done: ")[2], said
+    project.compose("up", "-d", "--wait", "--wait-timeout", "600", timeout=700)
+    assert secured.status()["model"]["version"] == model
+    secured.each_once(requests)
+    assert secured.key() != old
+    secured.each_once({secured.predict()})
 
 
 def test_the_files_that_are_mounted_hold_no_default(secured: Secured) -> None:

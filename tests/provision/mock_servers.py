@@ -17,13 +17,14 @@ class MockServers:
     Attributes:
         faults: (method, path pattern) -> (status, body) answered instead, for ever.
         unready: how many status calls are still answered with "not ready".
+        locked: how many status calls after these are still answered 401, as Elasticsearch does while it starts.
         import_errors: errors that the import reports with status 200.
         calls: every (method, path) that came in.
     """
 
     def __init__(self) -> None:
         self.faults: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
-        self.unready = 0
+        self.unready = self.locked = 0
         self.import_errors: list[dict[str, Any]] = []
         self.calls: list[tuple[str, str]] = []
         self.stored: dict[str, dict[str, Any]] = {}
@@ -61,6 +62,9 @@ class MockServers:
         if self.unready:
             self.unready -= 1
             return httpx.Response(503, text="Kibana server is not ready yet")
+        if self.locked:
+            self.locked -= 1
+            return httpx.Response(401, json={"error": {"reason": "unable to authenticate user [elastic]"}})
         health = {"status": "yellow"}
         return httpx.Response(
             200, json=health if "cluster" in path else {"status": {"overall": {"level": "available"}}}

@@ -83,6 +83,23 @@ def test_a_wrong_password_is_said_at_once() -> None:
         run(plan(wait=60), lambda _line: None, transport=servers.transport())
 
 
+def test_a_login_that_is_refused_while_the_server_starts_is_tried_again() -> None:
+    """Elasticsearch answers 401 until it can read its users: right after it was away, that is no wrong password."""
+    servers, said = MockServers(), list[str]()
+    servers.unready, servers.locked = 1, 3
+    run(plan(wait=0.5), said.append, transport=servers.transport())
+    assert "waiting for Elasticsearch: it answers 401 and is not ready" in said
+    assert said[-1].startswith("done: ")
+
+
+def test_a_login_that_stays_refused_is_said() -> None:
+    """Also after a start: when the time is over, the error names the login and not the start."""
+    servers = MockServers()
+    servers.unready, servers.locked = 1, 1000
+    with pytest.raises(StackError, match=r"401: unable to authenticate user \[elastic\]; give the user"):
+        run(plan(wait=0.2), lambda _line: None, transport=servers.transport())
+
+
 def test_an_import_that_fails_with_200_is_seen() -> None:
     """Kibana's import answers 200 with success false: the object and the reason are named."""
     servers = MockServers()

@@ -182,6 +182,9 @@ def test_status_is_a_table_and_json(stack: RunningStack) -> None:
     table = stack.command("status")
     assert table.returncode == 0, table.stdout
     assert table.stdout.count("ready") == len(PARTS)
+    rows = table.stdout.splitlines()[1 : len(PARTS) + 1]
+    assert [row.split()[0] for row in rows] == PARTS, "in a pipe one line a part, nothing cut"
+    assert "…" not in table.stdout
     parts = msgspec.json.decode(stack.command("status", "--json").stdout)
     assert [part["name"] for part in parts] == PARTS
     assert all(part["pid"] and part["up_seconds"] > 0 for part in parts)
@@ -233,6 +236,9 @@ def test_a_killed_supervisor_leaves_nothing_behind(tmp_path: Path) -> None:
         os.kill(stack.process.pid, signal.SIGKILL)
         stack.process.wait()
         assert sorted(name for name, _process in state.orphans(path)) == sorted(PARTS)
+        shown = stack.command("status")
+        assert shown.returncode == 1, "nobody would start again what dies"
+        assert "its `up` was killed" in shown.stdout
         done = stack.command("down")
         assert done.returncode == 0, done.stderr
         assert not any(state.alive(part.pid, part.created) for part in known.services.values())
@@ -252,3 +258,5 @@ def test_a_taken_port_is_named_before_anything_starts(stack: RunningStack, tmp_p
     for part in ("app", "store", "shipper"):
         assert f"(pid {stack.pid(part)})" in done.stderr
     assert "APP_PORT=" in done.stderr
+    proposed = done.stderr.rpartition("a second stack beside it: ")[2]
+    assert all(f"{part}_PORT=" in proposed for part in ("APP", "STORE", "SHIPPER", "CONSOLE")), done.stderr

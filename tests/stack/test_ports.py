@@ -39,7 +39,18 @@ def test_a_listening_port_is_taken_and_its_owner_is_known() -> None:
 )
 def test_a_taken_port_is_explained(holder: ports.Owner | None, platform: str, words: str) -> None:
     """The sentence names the owner and what to do."""
-    assert words in ports.complaint(5000, "APP_PORT", holder, platform=platform)
+    assert words in ports.complaint(5000, "APP_PORT", holder, other=5001, platform=platform)
+
+
+def test_the_port_that_is_proposed_is_free() -> None:
+    """What is taken beside it is passed over; above the last port the search goes down."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        other = ports.another(port - 1)
+        assert other > port
+        assert ports.is_free(other)
+        assert ports.another(port - 1, avoid=[other]) > other
+    assert 1023 < ports.another(65535) < 65535
 
 
 def test_an_owner_whose_group_leader_is_gone_is_still_named() -> None:
