@@ -171,6 +171,7 @@ def lock(_settings: StackSettings, *, upgrade: bool) -> None:
 @click.option("--snapshots", envvar="SETUP_SNAPSHOTS", help="Folder inside Elasticsearch's path.repo.")
 @click.option("--passwords", type=click.Path(exists=True), envvar="SETUP_PASSWORDS", help="Make roles and users, too.")
 @click.option("--shipper-key", type=click.Path(), envvar="SETUP_SHIPPER_KEY", help="File for the shipper's API key.")
+@click.option("--shipper-key-secret", envvar="SETUP_SHIPPER_KEY_SECRET", help="The same, in a pod of Kubernetes.")
 @click.option("--new-shipper-key", is_flag=True, envvar="SETUP_NEW_SHIPPER_KEY", help="Replace it though it works.")
 @click.option(
     "--retention-days", type=click.IntRange(1), envvar="SETUP_RETENTION_DAYS", help="Until an index is deleted."
@@ -192,6 +193,7 @@ def setup(
     snapshots: str | None,
     passwords: str | None,
     shipper_key: str | None,
+    shipper_key_secret: str | None,
     new_shipper_key: bool,
     retention_days: int | None,
     grafana: str | None,
@@ -201,8 +203,11 @@ def setup(
     wait: float,
 ) -> None:
     """Give Elasticsearch and Kibana what they need; can be run again at any time."""
+    from compose.stack.kubernetes_secret import KeySecret
     from compose.stack.setup import Plan, run
+    from compose.stack.shipper_key import KeyFile
 
+    secret = KeySecret(shipper_key_secret) if shipper_key_secret else None
     plan = Plan(
         elasticsearch=elasticsearch,
         kibana=kibana,
@@ -211,7 +216,7 @@ def setup(
         ca=Path(ca) if ca else None,
         snapshots=snapshots,
         passwords=Path(passwords) if passwords else None,
-        shipper_key=Path(shipper_key) if shipper_key else None,
+        shipper_key=KeyFile(Path(shipper_key)) if shipper_key else secret,
         new_shipper_key=new_shipper_key,
         retention_days=retention_days,
         grafana=grafana,

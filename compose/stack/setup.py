@@ -21,7 +21,7 @@ from compose.provision import kibana
 from compose.provision.visualisations import ERROR_BURST
 from compose.stack.grafana_account import ensure_token
 from compose.stack.remote import Server
-from compose.stack.shipper_key import ensure_key
+from compose.stack.shipper_key import Place, ensure_key
 from compose.stack.supervisor import StackError
 
 Say = Callable[[str], None]
@@ -51,7 +51,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ca: file of the certificate authority for https; None for the system's.
         snapshots: folder for the snapshot repository `backup`, inside Elasticsearch's path.repo; None for none.
         passwords: folder with one file per user, named as the user; None to leave users and roles out.
-        shipper_key: file that keeps the shipper's API key; None for none.
+        shipper_key: file, or secret of Kubernetes, that keeps the shipper's API key; None for none.
         new_shipper_key: replace a key that works by a new one.
         grafana, grafana_user, grafana_password: base address and an administrator; None to leave Grafana out.
         grafana_token: file that keeps the token for backups.
@@ -66,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ca: Path | None = None
     snapshots: str | None = None
     passwords: Path | None = None
-    shipper_key: Path | None = None
+    shipper_key: Place | None = None
     new_shipper_key: bool = False
     grafana: str | None = None
     grafana_user: str = "admin"

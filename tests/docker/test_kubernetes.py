@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compose.provision.elasticsearch import ROLES
+from compose.stack.kubernetes_secret import ENTRY
 from tests.docker import plugins
 from tests.docker.plugins import BuildError
 from tests.docker.project import COMPOSE, defaults
@@ -137,9 +137,33 @@ def test_the_pod_is_what_the_docker_stack_is(objects: dict[tuple[str, str], dict
     assert pod["terminationGracePeriodSeconds"] > stop + 10
 
 
-def test_roles_and_versions_are_the_stacks(objects: dict[tuple[str, str], dict[str, Any]]) -> None:
-    """The shipper's role is compose/provision's, Elasticsearch's version that of .env.example."""
-    text = objects["Secret", "ml-pipeline-roles"]["stringData"]["roles.yml"]
-    role = yaml.safe_load(text)["ml_pipeline_shipper"]
-    assert role == ROLES["ml_pipeline_shipper"]
+def test_the_shipper_has_an_api_key_and_no_password(
+    manifests: str, objects: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    """As in compose.secure.yaml: the set-up's job makes the key, and may do nothing but keep it in its one secret."""
+    pod = objects["StatefulSet", "app"]["spec"]["template"]["spec"]
+    shipper = pod["initContainers"][0]
+    settings = {each["name"]: each["value"] for each in shipper["env"]}
+    assert not settings.keys() & {"SHIPPER_USERNAME", "SHIPPER_PASSWORD_FILE"}
+    mounts = {each["name"]: each["mountPath"] for each in shipper["volumeMounts"]}
+    volume = next(each["secret"] for each in pod["volumes"] if each["name"] == "shipper")
+    assert volume["items"] == [{"key": ENTRY, "path": ENTRY}], "without the entry the pod waits"
+    assert settings["SHIPPER_API_KEY_FILE"] == f"{mounts['shipper']}/{ENTRY}"
+    assert "data" not in objects["Secret", volume["secretName"]], "applied again it leaves the key"
+    assert "stringData" not in manifests
+
+    job = objects["Job", "setup"]["spec"]["template"]["spec"]
+    assert f"--shipper-key-secret={volume['secretName']}" in job["containers"][0]["args"]
+    binding = objects["RoleBinding", "setup"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": job["serviceAccountName"], "namespace": "ml-pipeline"}
+    ]
+    rules = objects["Role", binding["roleRef"]["name"]]["rules"]
+    only = {"resources": ["secrets"], "resourceNames": [volume["secretName"]], "verbs": ["get", "patch"]}
+    assert rules == [{"apiGroups": [""], **only}]
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_version_is_the_stacks(objects: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """Elasticsearch's version is that of .env.example."""
     assert objects["Elasticsearch", "logs"]["spec"]["version"] == defaults()["ELASTIC_VERSION"]

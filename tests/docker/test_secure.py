@@ -223,7 +223,7 @@ def test_a_key_is_kept_while_it_fits_and_made_anew_otherwise(secured: Secured, t
         elastic = servers["elasticsearch"]
 
         def ensure() -> bool:
-            return shipper_key.ensure_key(elastic, file, lambda _line: None, name=name)
+            return shipper_key.ensure_key(elastic, shipper_key.KeyFile(file), lambda _line: None, name=name)
 
         assert [ensure(), ensure()] == [True, False]
         assert file.stat().st_mode & 0o777 == 0o400
@@ -241,7 +241,7 @@ def test_a_key_is_kept_while_it_fits_and_made_anew_otherwise(secured: Secured, t
         assert wide["id"] not in living()
         before = living()
         with pytest.raises(StackError, match="cannot be kept"):
-            shipper_key.ensure_key(elastic, Path("/proc/nowhere"), lambda _line: None, name=name)
+            shipper_key.ensure_key(elastic, shipper_key.KeyFile(Path("/proc/nowhere")), lambda _line: None, name=name)
         assert living() == before
         elastic.json("DELETE", "/_security/api_key", json={"name": name})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import json
 import ssl
 import stat
 from pathlib import Path
@@ -122,6 +123,70 @@ def test_rotation_changes_elasticsearch_first_and_the_file_only_then(tmp_path: P
     assert after != before
     assert after in told[-1].content.decode()
     assert not (tmp_path / "ml_exporter.new").exists()
+
+
+class Grafana:
+    """ "Change Password" and the user's own page of Grafana's HTTP API, for one administrator."""
+
+    def __init__(self, password: str) -> None:
+        self.password, self.weak = password, False
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        login = base64.b64encode(f"boss:{self.password}".encode()).decode()
+        if request.headers.get("Authorization") != f"Basic {login}":
+            return httpx.Response(401, json={"message": "Invalid username or password"})
+        if (request.method, request.url.path) == ("GET", "/api/user"):
+            return httpx.Response(200, json={"login": "boss"})
+        asked = json.loads(request.content)
+        assert (request.method, request.url.path) == ("PUT", "/api/user/password")
+        assert asked["newPassword"] == asked["confirmNew"]
+        if asked["oldPassword"] != self.password or self.weak:
+            return httpx.Response(400, json={"message": "New password is too weak"})
+        self.password = asked["newPassword"]
+        return httpx.Response(200, json={"message": "User password changed"})
+
+
+def grafana_login(folder: Path) -> Addresses:
+    """Return the administrator's login from its file."""
+    password = (folder / "grafana_admin").read_text()
+    return Addresses(grafana_user="boss", grafana_password=password)
+
+
+def test_grafanas_password_is_changed_there_first(tmp_path: Path) -> None:
+    """A running Grafana takes the new one at once and nothing starts again; refused, the file is as before."""
+    make(tmp_path)
+    before = (tmp_path / "grafana_admin").read_text()
+    grafana = Grafana(before)
+
+    def rotate() -> tuple[str, ...]:
+        with Servers(grafana_login(tmp_path), transport=httpx.MockTransport(grafana)) as servers:
+            return secret_files.rotate(tmp_path, "grafana_admin", quiet, now=NOW, grafana=servers["grafana"])
+
+    assert rotate() == ()
+    after = (tmp_path / "grafana_admin").read_text()
+    assert after == grafana.password != before
+    grafana.weak = True
+    with pytest.raises(StackError, match="too weak"):
+        rotate()
+    assert (tmp_path / "grafana_admin").read_text() == after
+    with pytest.raises(StackError, match="a user of Grafana"):
+        secret_files.rotate(tmp_path, "grafana_admin", quiet, now=NOW)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_rotation_that_was_killed_is_settled(tmp_path: Path, *, taken: bool) -> None:
+    """The password beside the file replaces it where the server knows it, and is thrown away where it does not."""
+    make(tmp_path)
+    before = (tmp_path / "grafana_admin").read_text()
+    (tmp_path / "grafana_admin.new").write_text("the new one")
+    grafana = Grafana("the new one" if taken else before)
+    with Servers(grafana_login(tmp_path), transport=httpx.MockTransport(grafana)) as servers:
+        for _ in range(2):
+            server = servers["grafana"]
+            secret_files.settle(tmp_path, "grafana_admin", quiet, server, path="/api/user", user="boss")
+    assert (tmp_path / "grafana_admin").read_text() == grafana.password
+    assert not (tmp_path / "grafana_admin.new").exists()
 
 
 def test_certificates_and_the_proxys_login_are_rotated_together_with_what_derives_from_them(tmp_path: Path) -> None:
