@@ -10,6 +10,7 @@ import click
 
 from compose.provision.files import FOLDER, differing
 from compose.provision.files import write as write_files
+from compose.provision.grafana import Viewers
 from compose.provision.objectives import read_objectives
 
 
@@ -20,9 +21,15 @@ def main() -> None:
 
 @main.command()
 @click.option("--to", default=FOLDER, type=click.Path(path_type=Path), help="Another folder than the checkout's.")
-def write(to: Path) -> None:
-    """Write what changed; OBJECTIVE_* variables and RUNBOOK_URL are followed."""
-    write_files(to, click.echo, read_objectives(), os.environ.get("RUNBOOK_URL", ""))
+@click.option("--kibana", help="Kibana's address for a browser. [default: http://localhost:KIBANA_PORT, 5601]")
+@click.option("--console", help="The console's. [default: http://localhost:CONSOLE_PORT, 5602]")
+def write(to: Path, kibana: str | None, console: str | None) -> None:
+    """Write what changed; OBJECTIVE_* variables, RUNBOOK_URL, KIBANA_PORT and CONSOLE_PORT are followed."""
+    viewers = Viewers(
+        kibana=(kibana or f"http://localhost:{os.environ.get('KIBANA_PORT', '5601')}").rstrip("/"),
+        console=(console or f"http://localhost:{os.environ.get('CONSOLE_PORT', '5602')}").rstrip("/"),
+    )
+    write_files(to, click.echo, read_objectives(), os.environ.get("RUNBOOK_URL", ""), viewers)
 
 
 @main.command()

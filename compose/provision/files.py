@@ -13,12 +13,15 @@ from compose.provision.panels import dashboards
 FOLDER = Path(__file__).resolve().parent / "generated"
 
 
-def generated(objectives: Objectives | None = None, runbook: str = "") -> dict[str, str]:
+def generated(
+    objectives: Objectives | None = None, runbook: str = "", viewers: grafana.Viewers = grafana.HERE
+) -> dict[str, str]:
     """Return the content of each generated file by its path.
 
     Args:
         objectives: the numbers; None for the defaults.
         runbook: address of the page that alerts point to; empty: its path in the sources.
+        viewers: where Grafana's panels lead to.
     """
     aims = objectives or Objectives()
     local = prometheus.local_targets(app=5000, shipper=9108, store=9200, prometheus=9090, alertmanager=9093)
@@ -40,15 +43,21 @@ def generated(objectives: Objectives | None = None, runbook: str = "") -> dict[s
         "kibana/connector.json": _json(kibana.connector_body()),
     }
     contents |= {
-        f"grafana/dashboards/{page.uid}.json": _json(grafana.dashboard_json(page)) for page in dashboards(aims)
+        f"grafana/dashboards/{page.uid}.json": _json(grafana.dashboard_json(page, viewers)) for page in dashboards(aims)
     }
     contents |= {f"elasticsearch/roles/{name}.json": _json(role) for name, role in elasticsearch.ROLES.items()}
     return contents
 
 
-def write(folder: Path, say: Callable[[str], None], objectives: Objectives | None = None, runbook: str = "") -> None:
-    """Write every file that differs, and say which."""
-    for path, text in generated(objectives, runbook).items():
+def write(
+    folder: Path,
+    say: Callable[[str], None],
+    objectives: Objectives | None = None,
+    runbook: str = "",
+    viewers: grafana.Viewers = grafana.HERE,
+) -> None:
+    """Write every file that differs, and say which; the arguments are those of `generated`."""
+    for path, text in generated(objectives, runbook, viewers).items():
         target = folder / path
         if not target.exists() or target.read_text() != text:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from compose.provision.panels import Dashboard, Panel, Query
 
 SCHEMA_VERSION = 39
 PROMETHEUS = {"type": "prometheus", "uid": "prometheus"}
 ELASTICSEARCH = {"type": "elasticsearch", "uid": "elasticsearch"}
-KIBANA = "http://localhost:5601"
-# Kibana has 5601 in the Docker stack, so a console beside it takes the next port (docs/dashboards.md).
-CONSOLE = "http://localhost:5602/logs"
 
 # A line in each graph where a model became active: the series' value, in milliseconds, is the time of the mark.
 ACTIVATIONS = {
@@ -33,8 +32,22 @@ ACTIVATIONS = {
 }
 
 
-def dashboard_json(dashboard: Dashboard) -> dict[str, Any]:
-    """Return one dashboard as Grafana's classic JSON."""
+class Viewers(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a person's browser finds the log lines behind a panel.
+
+    Attributes:
+        kibana, console: base addresses; in the Docker stack Kibana has 5601, so a console beside it has 5602.
+    """
+
+    kibana: str = "http://localhost:5601"
+    console: str = "http://localhost:5602"
+
+
+HERE = Viewers()
+
+
+def dashboard_json(dashboard: Dashboard, viewers: Viewers = HERE) -> dict[str, Any]:
+    """Return one dashboard as Grafana's classic JSON, its panels linked to the log lines in `viewers`."""
     panels: list[dict[str, Any]] = []
     x = y = height = 0
     for row in dashboard.rows:
@@ -55,7 +68,7 @@ def dashboard_json(dashboard: Dashboard) -> dict[str, Any]:
         for panel in row.panels:
             if x + panel.width > 24:
                 y, x, height = y + height, 0, 0
-            panels.append(_panel(panel, len(panels) + 1, x, y))
+            panels.append(_panel(panel, len(panels) + 1, x, y, viewers))
             x, height = x + panel.width, max(height, panel.height)
     return {
         "uid": dashboard.uid,
@@ -85,7 +98,7 @@ def panel_id(dashboard: Dashboard, key: str) -> int:
     return keys.index(key) + 1
 
 
-def _panel(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
+def _panel(panel: Panel, number: int, x: int, y: int, viewers: Viewers) -> dict[str, Any]:
     defaults: dict[str, Any] = {"unit": panel.unit, "color": {"mode": _colour_mode(panel)}, "mappings": []}
     limits = {"min": panel.minimum, "max": panel.maximum, "decimals": panel.decimals}
     defaults |= {name: value for name, value in limits.items() if value is not None}
@@ -109,7 +122,7 @@ def _panel(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
         "datasource": ELASTICSEARCH if sources == {"elasticsearch"} else PROMETHEUS,
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": _options(panel),
-        "links": _links(panel),
+        "links": _links(panel, viewers),
         "targets": [_target(query, "ABCDEFGH"[index], panel) for index, query in enumerate(panel.queries)],
     }
 
@@ -176,18 +189,18 @@ def _options(panel: Panel) -> dict[str, Any]:
             return {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"}
 
 
-def _links(panel: Panel) -> list[dict[str, Any]]:
+def _links(panel: Panel, viewers: Viewers) -> list[dict[str, Any]]:
     """Return the ways to the log lines behind the panel: the same time range, filtered as the panel is."""
     if panel.logs is None:
         return []
     query = quote(panel.logs.replace("'", "!'"), safe="")
     time = "from:'${__from:date:iso}',to:'${__to:date:iso}'"
     discover = (
-        f"{KIBANA}/app/discover#/?_g=(time:({time}))"
+        f"{viewers.kibana}/app/discover#/?_g=(time:({time}))"
         f"&_a=(dataSource:(dataViewId:ml-pipeline-logs,type:dataView),index:ml-pipeline-logs,"
         f"query:(language:kuery,query:'{query}'))"
     )
-    console = f"{CONSOLE}?q={quote(panel.logs, safe='')}&from=${{__from:date:iso}}&to=${{__to:date:iso}}"
+    console = f"{viewers.console}/logs?q={quote(panel.logs, safe='')}&from=${{__from:date:iso}}&to=${{__to:date:iso}}"
     return [_link("Log lines (Kibana)", discover), _link("Log lines (console)", console)]
 
 

@@ -7,14 +7,17 @@ import functools
 import json
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import jsonschema_rs
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from compose.console.log_search import Asked
+from compose.provision.__main__ import main
 from compose.provision.files import FOLDER, differing
 from compose.provision.grafana import dashboard_json, panel_id
 from compose.provision.grafana_check import dashboard_complaints, provisioning_complaints
@@ -92,6 +95,44 @@ def test_the_links_lead_to_the_lines_behind_the_panel() -> None:
             assert asked.text == panel.logs
             assert asked.spread.span == 20 * 60
     assert linked >= 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "kibana", "console"),
+    [
+        ([], {}, "http://localhost:5601/app/", "http://localhost:5602/logs?"),
+        ([], {"KIBANA_PORT": "15601", "CONSOLE_PORT": "7"}, "http://localhost:15601/app/", "http://localhost:7/logs?"),
+        (
+            ["--kibana", "https://k/", "--console=https://c/x"],
+            {"CONSOLE_PORT": "7"},
+            "https://k/app/",
+            "https://c/x/logs?",
+        ),
+    ],
+)
+def test_the_links_follow_the_settings(
+    arguments: list[str],
+    variables: dict[str, str],
+    kibana: str,
+    console: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`write` puts the ports, or the addresses, into every panel's links, and nothing else changes."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(main, ["write", "--to", str(tmp_path), *arguments])
+    assert done.exit_code == 0, done.output
+    links = [
+        link["url"]
+        for file in (tmp_path / "grafana" / "dashboards").iterdir()
+        for panel in json.loads(file.read_text())["panels"]
+        for link in panel.get("links", ())
+    ]
+    assert len(links) >= 16
+    assert all(url.startswith((kibana, console)) for url in links), links
+    boards = {f"grafana/dashboards/{uid}.json" for uid in PAGES}
+    assert set(differing(tmp_path)) == (boards if variables or arguments else set())
 
 
 @pytest.mark.parametrize("path", PROVISIONING, ids=str)
