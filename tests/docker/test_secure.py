@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -335,15 +335,27 @@ def test_a_password_is_rotated_under_traffic(secured: Secured, user: str) -> Non
         assert httpx.get(who, auth=old, verify=secured.tls, timeout=60).status_code == 401
         taken = httpx.get(who, auth=secured.login(user), verify=secured.tls, timeout=60)
         assert taken.json()["username"] == user
-        if here := [name for name in services if name != "kibana"]:  # Kibana is left out where no image can be pulled
-            secured.project.compose("restart", *here)
-            wait_for(lambda: secured.project.healthy("elasticsearch"), "Elasticsearch is healthy with the new password")
-            for once in ("accounts", "setup"):
-                wait_for(lambda once=once: ended(secured, once), f"{once} has ended")  # type: ignore[misc]
+        # Kibana is left out where no image can be pulled.
+        restart(secured, [name for name in services if name != "kibana"])
         seen = len(clients.answered)
         wait_for(lambda: len(clients.answered) > seen + 20, "traffic goes on")
     assert clients.unanswered == 0
     secured.each_once(clients.answered)
+
+
+def restart(secured: Secured, services: Sequence[str]) -> None:
+    """Restart the services that a rotation names; wait until all is well."""
+    if not services:
+        return
+    secured.project.compose("restart", *services)
+    try:
+        wait_for(lambda: secured.project.healthy("elasticsearch"), "Elasticsearch is healthy", seconds=400)
+    except AssertionError as error:
+        error.add_note(str(secured.project.inspect("elasticsearch")["State"]["Health"])[-2000:])
+        error.add_note(secured.project.logs("elasticsearch")[-4000:])
+        raise
+    for once in ("accounts", "setup"):
+        wait_for(lambda once=once: ended(secured, once), f"{once} has ended")  # type: ignore[misc]
 
 
 def ended(secured: Secured, service: str) -> bool:
@@ -368,9 +380,7 @@ def test_an_interrupted_rotation_is_ended_by_the_next(secured: Secured) -> None:
     said, _services = rotate(secured, "ml_reader")
     assert "interrupted" not in said
     assert secured.elastic("GET", "/").status_code == 200
-    secured.project.compose("restart", *secret_files.ELASTIC_USERS["elastic"])
-    wait_for(lambda: secured.project.healthy("elasticsearch"), "Elasticsearch is healthy")
-    wait_for(lambda: ended(secured, "accounts") and ended(secured, "setup"), "both have ended")
+    restart(secured, secret_files.ELASTIC_USERS["elastic"])
 
 
 def test_the_proxys_login_and_the_apps_key_are_rotated(secured: Secured) -> None:
