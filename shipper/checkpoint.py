@@ -109,7 +109,8 @@ class Checkpoint:
                 continue
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 self.rebuilt += 1
-                logger.warning("%s cannot be used (%s); the one before it is tried", path, error)
+                other = "the one before it is tried" if name == SNAPSHOT else "there is no older one"
+                logger.warning("%s cannot be used (%s); %s", path, error, other)
         if state is None:
             if self.rebuilt:
                 logger.warning("the checkpoint is rebuilt from the files; what was sent is met by its id")

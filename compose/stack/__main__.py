@@ -178,7 +178,7 @@ def lock(_settings: StackSettings, *, upgrade: bool) -> None:
 )
 @click.option("--grafana", envvar="SETUP_GRAFANA", help="For example http://127.0.0.1:3000; makes a token for backups.")
 @click.option("--grafana-user", default="admin", show_default=True, envvar="SETUP_GRAFANA_USER")
-@click.option("--grafana-password-file", type=click.Path(), envvar="SETUP_GRAFANA_PASSWORD_FILE")
+@click.option("--grafana-password-file", type=click.File(), envvar="SETUP_GRAFANA_PASSWORD_FILE")
 @click.option("--grafana-token", type=click.Path(), envvar="SETUP_GRAFANA_TOKEN", help="File that keeps the token.")
 @click.option("--wait", default=180.0, show_default=True, envvar="SETUP_WAIT", help="Seconds for each service.")
 @_with_settings
@@ -198,7 +198,7 @@ def setup(
     retention_days: int | None,
     grafana: str | None,
     grafana_user: str,
-    grafana_password_file: str | None,
+    grafana_password_file: TextIO | None,
     grafana_token: str | None,
     wait: float,
 ) -> None:
@@ -223,7 +223,7 @@ def setup(
         grafana_user=grafana_user,
         # The first login's password is a setting of the Docker stack without secrets, not a file.
         grafana_password=(
-            Path(grafana_password_file).read_text().strip()
+            grafana_password_file.read().strip()
             if grafana_password_file
             else os.environ.get("SETUP_GRAFANA_PASSWORD", "")
         ),

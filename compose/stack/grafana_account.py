@@ -5,12 +5,12 @@ Grafana's HTTP API, "Service account" (`/api/serviceaccounts`); a token is shown
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
+from compose.stack import private_file
 from compose.stack.remote import Server
 from compose.stack.supervisor import StackError
 
@@ -38,10 +38,7 @@ def ensure_token(grafana: Server, file: Path, say: Callable[[str], None], *, now
         account = grafana.json("POST", "/api/serviceaccounts", json={"name": NAME, "role": ROLE})["id"]
     made = grafana.json("POST", f"/api/serviceaccounts/{account}/tokens", json={"name": f"{NAME}-{now}"})
     try:
-        file.unlink(missing_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as writer:
-            writer.write(made["key"])
+        private_file.write(file, made["key"], 0o600)
     except OSError as error:
         raise StackError(f"Grafana's token cannot be kept in {file}: {error.strerror}") from None
     say(f"  Grafana's token: made for the service account {NAME}, kept in {file}")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 
-from compose.stack import certificates
+from compose.stack import certificates, private_file
 from compose.stack.remote import Server
 from compose.stack.supervisor import StackError
 
@@ -217,7 +216,7 @@ def _certificates(folder: Path, say: Say, now: dt.datetime, hosts: Sequence[str]
     written = 0
     if not (folder / "ca.crt").exists():
         pair = certificates.authority(now)
-        _write(folder / "ca.key", pair.key.decode(), PRIVATE)
+        private_file.write(folder / "ca.key", pair.key.decode(), PRIVATE)
         _write(folder / "ca.crt", pair.certificate.decode())
         say("  ca: certificate authority made; its key never leaves this folder")
         written += 2
@@ -234,14 +233,6 @@ def _certificates(folder: Path, say: Say, now: dt.datetime, hosts: Sequence[str]
     return written
 
 
-def _write(path: Path, text: str, mode: int = MOUNTED) -> None:
-    """Write a file whole or not at all, never readable by others on the way (the folder is closed)."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.chmod(mode)
-    fresh.replace(path)
+def _write(path: Path, text: str) -> None:
+    """Write a secret that is mounted; the folder is closed, so nobody else reads it."""
+    private_file.write(path, text, MOUNTED)

@@ -6,12 +6,12 @@ Elasticsearch's security API: "Create API key", "Get API key information" and "I
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from compose.provision.elasticsearch import ROLES
+from compose.stack import private_file
 from compose.stack.remote import Server
 from compose.stack.supervisor import StackError
 
@@ -62,15 +62,8 @@ class KeyFile:
         Raises:
             StackError: it cannot be written.
         """
-        fresh = self._path.with_name(f".{self._path.name}.tmp")
         try:
-            fresh.unlink(missing_ok=True)
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as writer:
-                writer.write(key)
-                writer.flush()
-                os.fsync(writer.fileno())
-            fresh.replace(self._path)
+            private_file.write(self._path, key, MODE)
         except OSError as error:
             raise StackError(f"the shipper's API key cannot be kept in {self._path}: {error.strerror}") from None
 

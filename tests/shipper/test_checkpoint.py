@@ -145,7 +145,7 @@ def test_both_snapshots_lost_is_said_twice_and_the_start_goes_on(
     assert (checkpoint.rebuilt, checkpoint.state.records) == (2, {})
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path / SNAPSHOT} cannot be used (its checksum is wrong); the one before it is tried",
-        f"{tmp_path / PREVIOUS} cannot be used (its checksum is wrong); the one before it is tried",
+        f"{tmp_path / PREVIOUS} cannot be used (its checksum is wrong); there is no older one",
         "the checkpoint is rebuilt from the files; what was sent is met by its id",
     ]
 
