@@ -276,6 +276,7 @@ def test_a_password_is_rotated_under_traffic(secured: Secured, user: str) -> Non
     secured.each_once(clients.answered)
 
 
+@pytest.mark.soak
 def test_an_interrupted_rotation_is_ended_by_the_next(secured: Secured) -> None:
     """Killed between Elasticsearch and the file: the next rotation finds the password that was taken."""
     fresh = secret_files.new_password()
