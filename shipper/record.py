@@ -150,11 +150,10 @@ class RecordMaker:
         form, and holds nothing to redact or to cut.
         """
         count = len(lines)
-        lengths = list(map(len, lines))
         if (
             b"\r" in data
             or not (data.isascii() or _utf8(data))
-            or (len(data) > self._max_line and max(lengths) > self._max_line)
+            or (len(data) > self._max_line and max(map(len, lines)) > self._max_line)
         ):
             return False
         try:
@@ -168,14 +167,14 @@ class RecordMaker:
         name = self._one_index(stamps, now)
         if name is None:
             return False
-        last = segment.end + len(data) - lengths[-1]
+        last = segment.end + len(data) - len(lines[-1])
         rows = b'{"create":{"_index":"%b","_id":"%b-%b-%%b"}}\n%%b\n' % (
             name,
             generation.encode(),
             _place(segment.end, last),
         )
         values: list[int | bytes] = [0] * (3 * count)
-        values[0::3] = map(add, accumulate(lengths[:-1], initial=segment.end), range(count))
+        values[0::3] = map(add, accumulate(map(len, lines), initial=segment.end), range(count))
         values[1::3] = map(str.encode, map(_hexdigest, lines, repeat(seed)))
         values[2::3] = lines
         batch.add(rows * count % tuple(values), count)  # one call instead of one for each line
