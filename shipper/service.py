@@ -148,8 +148,8 @@ class Service:
 
     def _bound(self) -> None:
         """Limit what may be read and not acknowledged, bytes: in all, and of one file."""
-        self._budget = (self.settings.in_flight + 3) * self.settings.batch_bytes
-        self._per_file = (self.settings.in_flight + 1) * self.settings.batch_bytes
+        self._budget = (self.settings.in_flight + 1) * self.settings.batch_bytes  # one that is filled meanwhile
+        self._per_file = self.settings.in_flight * self.settings.batch_bytes
 
     def run(self, drain: bool = False, timeout: float = 0.0) -> bool:
         """Ship until stopped, or until all that is there is acknowledged.
