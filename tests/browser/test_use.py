@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Callable
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 
 from tests.browser.conftest import GUIDES, running_console
 from tests.browser.viewer import PATIENCE, Viewer
@@ -37,7 +38,8 @@ def test_one_click_leads_from_a_point_to_its_log_lines(stack: RunningStack, visi
         viewer.page.wait_for_timeout(200)  # Plotly looks for the point under the pointer a moment later
         viewer.page.mouse.down()
         viewer.page.mouse.up()
-        viewer.page.wait_for_timeout(1000)
+        with contextlib.suppress(TimeoutError):
+            viewer.page.wait_for_url("**/logs**", timeout=1000)
         return "/logs" in viewer.page.url
 
     until(clicked, "the click leads to the log lines")

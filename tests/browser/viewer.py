@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -11,6 +13,11 @@ ARGUMENTS = [
 ]  # fmt: skip
 PATIENCE = 60_000  # milliseconds; the machine may be busy
 AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+# as `to_contain_text` compares: whitespace counts as one space
+SAYS = """([selector, text]) => {
+  const found = document.querySelector(selector);
+  return found && found.textContent.replace(/\\s+/g, ' ').includes(text);
+}"""
 
 
 class Viewer:
@@ -27,8 +34,10 @@ class Viewer:
             self.complaints.append(text)
 
     def says(self, text: str, selector: str = "#page") -> None:
-        """Wait until the page says it."""
-        expect(self.page.locator(selector).first).to_contain_text(text, timeout=PATIENCE)
+        """Wait until the page says it; each frame is looked at, where `expect` alone would look once a second."""
+        with contextlib.suppress(TimeoutError):
+            self.page.wait_for_function(SAYS, arg=[selector, " ".join(text.split())], timeout=PATIENCE)
+        expect(self.page.locator(selector).first).to_contain_text(text, timeout=1)
 
     def live(self) -> None:
         """Wait until the page that its scripts draw has taken the place of what the document brought."""
