@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from playwright.sync_api import TimeoutError, expect
+from playwright.sync_api import TimeoutError as LateError
+from playwright.sync_api import expect
 
 from tests.browser.conftest import GUIDES, running_console
 from tests.browser.viewer import PATIENCE, Viewer
@@ -38,7 +39,7 @@ def test_one_click_leads_from_a_point_to_its_log_lines(stack: RunningStack, visi
         viewer.page.wait_for_timeout(200)  # Plotly looks for the point under the pointer a moment later
         viewer.page.mouse.down()
         viewer.page.mouse.up()
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(LateError):
             viewer.page.wait_for_url("**/logs**", timeout=1000)
         return "/logs" in viewer.page.url
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, TimeoutError, expect
+from playwright.sync_api import Page, expect
+from playwright.sync_api import TimeoutError as LateError
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -35,9 +36,9 @@ class Viewer:
 
     def says(self, text: str, selector: str = "#page") -> None:
         """Wait until the page says it; each frame is looked at, where `expect` alone would look once a second."""
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(LateError):
             self.page.wait_for_function(SAYS, arg=[selector, " ".join(text.split())], timeout=PATIENCE)
-        expect(self.page.locator(selector).first).to_contain_text(text, timeout=1)
+        expect(self.page.locator(selector).first).to_contain_text(text, timeout=5000)
 
     def live(self) -> None:
         """Wait until the page that its scripts draw has taken the place of what the document brought."""
