@@ -1,4 +1,4 @@
-"""Elasticsearch as the shipper needs it: the official client's transport, raw bytes both ways, every failure named."""
+"""Elasticsearch as the shipper needs it: the official client, raw bytes both ways, every failure named."""
 
 from __future__ import annotations
 
@@ -6,27 +6,16 @@ import base64
 from typing import Any
 
 import msgspec
-from elastic_transport import (
-    HttpHeaders,
-    NodeConfig,
-    SerializationError,
-    Serializer,
-    TlsError,
-    Transport,
-    TransportError,
-)
-from elastic_transport.client_utils import url_to_node_config
+from elastic_transport import Serializer, TlsError
+from elasticsearch import ApiError, Elasticsearch, SerializationError, TransportError, UnsupportedProductError
 from isal import igzip
 
 from shipper.errors import ShipperError, SystemicError, Waiting
 from shipper.settings import ShipperSettings, read_secret
 from shipper.verdict import FILTER_PATH, Cause, ErrorReply
 
-# What the client of 8.19 sends, so that a server of version 9 answers as one of version 8 does. The client itself is
-# left out: it has nothing else that is used here, and its import is a quarter of the shipper's start.
-_COMPATIBLE = "application/vnd.elasticsearch+{}; compatible-with=8"
-_JSON = {"content-type": _COMPATIBLE.format("json"), "accept": _COMPATIBLE.format("json")}
-_BULK = {**_JSON, "content-type": _COMPATIBLE.format("x-ndjson")}
+_BULK = {"content-type": "application/x-ndjson", "accept": "application/json"}
+_JSON = {"content-type": "application/json", "accept": "application/json"}
 
 
 class RefusedError(ShipperError):
@@ -70,24 +59,36 @@ class Server:
     """
 
     def __init__(self, settings: ShipperSettings) -> None:
+        options: dict[str, Any] = {}
+        if settings.api_key_file:
+            options["api_key"] = read_secret(settings.api_key_file, "SHIPPER_API_KEY_FILE")
+        elif settings.username and settings.password_file:
+            password = read_secret(settings.password_file, "SHIPPER_PASSWORD_FILE")
+            # RFC 7617 in UTF-8, as Elasticsearch reads it; the client would take ASCII alone.
+            options["basic_auth"] = base64.b64encode(f"{settings.username}:{password}".encode()).decode()
+        if settings.ca_file:
+            read_secret(settings.ca_file, "SHIPPER_CA_FILE")
+            options["ca_certs"] = str(settings.ca_file)
         self.addresses = settings.urls
         self._compress = settings.compress
-        self._limit = settings.request_timeout
-        self._known = False  # to be Elasticsearch
-        self._transport = Transport(
-            _nodes(settings),
+        self._client = Elasticsearch(
+            settings.urls,
+            request_timeout=settings.request_timeout,
             max_retries=0,
+            retry_on_timeout=False,
+            connections_per_node=settings.in_flight + 2,
             serializers={
                 "application/json": _Raw(),
                 "application/vnd.elasticsearch+json": _Raw(),
                 "application/x-ndjson": _RawLines(),
                 "application/vnd.elasticsearch+x-ndjson": _RawLines(),
             },
+            **options,
         )
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        self._client.close()
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Make one request and return the decoded answer.
@@ -118,9 +119,16 @@ class Server:
     def _request(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> bytes:
         what = f"{method} {path.partition('?')[0]}"
         try:
-            meta, data = self._transport.perform_request(
-                method, path, headers=headers, body=body, request_timeout=self._limit
-            )
+            response = self._client.perform_request(method, path, headers=headers, body=body)
+        except ApiError as error:
+            cause = _cause(error.body)
+            if error.meta.status == 429 or error.meta.status >= 500:
+                raise Waiting(f"{what}: {error.meta.status} {cause.text()}") from None
+            raise RefusedError(error.meta.status, cause) from None
+        except UnsupportedProductError:
+            raise SystemicError(
+                f"{', '.join(self.addresses)}: what answers there is not Elasticsearch 8; correct SHIPPER_URL"
+            ) from None
         except SerializationError:
             raise Waiting(f"{what}: the answer is not JSON; is a proxy in between?") from None
         except TlsError as error:
@@ -130,41 +138,10 @@ class Server:
             ) from None
         except TransportError as error:
             raise Waiting(f"{', '.join(self.addresses)}: {type(error).__name__}: {_brief(error)}") from None
-        if not 200 <= meta.status < 300:
-            cause = _cause(data)
-            if meta.status == 429 or meta.status >= 500:
-                raise Waiting(f"{what}: {meta.status} {cause.text()}")
-            raise RefusedError(meta.status, cause)
-        if not self._known and meta.headers.get("x-elastic-product") != "Elasticsearch":
-            raise SystemicError(
-                f"{', '.join(self.addresses)}: what answers there is not Elasticsearch 8; correct SHIPPER_URL"
-            )
-        self._known = True
+        data = response.body
         if not isinstance(data, bytes):
             raise Waiting(f"{what}: the answer is not JSON; is a proxy in between?")
         return data
-
-
-def _nodes(settings: ShipperSettings) -> list[NodeConfig]:
-    """Return the addresses, each with what is sent to it and how it is trusted."""
-    options: dict[str, Any] = {"connections_per_node": settings.in_flight + 2}
-    headers = {"user-agent": "ml-shipper"}
-    if settings.api_key_file:
-        headers["authorization"] = f"ApiKey {read_secret(settings.api_key_file, 'SHIPPER_API_KEY_FILE')}"
-    elif settings.username and settings.password_file:
-        password = read_secret(settings.password_file, "SHIPPER_PASSWORD_FILE")
-        # RFC 7617 in UTF-8, as Elasticsearch reads it.
-        headers["authorization"] = f"Basic {base64.b64encode(f'{settings.username}:{password}'.encode()).decode()}"
-    if settings.ca_file:
-        read_secret(settings.ca_file, "SHIPPER_CA_FILE")
-        options["ca_certs"] = str(settings.ca_file)
-    nodes = []
-    for url in settings.urls:
-        node = url_to_node_config(url)
-        own = HttpHeaders(node.headers or {})  # a name and password in the address are there already
-        own.update(headers)
-        nodes.append(node.replace(headers=own, **options))
-    return nodes
 
 
 def _brief(error: TransportError) -> str:
