@@ -79,6 +79,9 @@ ELSEWHERE = {
     r"python3 compose audit": f"{_DEPENDENCIES}::test_a_known_vulnerability_is_shown",
     r"python3 compose lock --upgrade": "tests/test_house.py::test_the_lock_holds_what_the_project_asks_for",
     r"python3 compose store|python3 orders\.py .*|mkdir -p logs": _OWN_SERVICE,
+    r"export STACK_DIR=.*|python3 compose restore newest .*": (
+        "tests/stack/test_local_restore.py::test_a_local_backup_is_put_back_into_a_new_folder"
+    ),
     r"export APP_MODEL=.*": "tests/stack/test_own_model.py::test_the_whole_stack_runs_on_the_page_s_model",
     r"python3 compose secrets .*": "tests/stack/test_secrets.py::test_the_commands_say_what_to_do",
     r"curl --cacert .*": "tests/docker/test_secure.py::test_the_proxy_asks_for_a_login_and_speaks_only_tls",

@@ -258,8 +258,10 @@ def alert_test(settings: StackSettings, *, alertmanager: str | None, prometheus:
 
 
 @main.command()
-def store() -> None:
+@_with_settings
+def store(settings: StackSettings) -> None:
     """Run the embedded store alone, in the foreground (STORE_HOST, STORE_PORT, STORE_DIR)."""
+    os.environ.setdefault("STORE_DIR", str(settings.stack_dir / "store"))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "compose.store"])  # noqa: S606 - no shell is wanted
 
 

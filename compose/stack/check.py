@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable
+from textwrap import shorten
 from typing import Any
 
 import httpx
@@ -158,7 +159,7 @@ def _top(servers: Servers, since: str, until: str = "now") -> dict[str, int]:
 
 
 def _listed(counts: dict[str, int], limit: int = 3) -> str:
-    return "; ".join(f"{count}× {text[:60]}" for text, count in list(counts.items())[:limit])
+    return "; ".join(f"{count}× {shorten(text, 60, placeholder=' …')}" for text, count in list(counts.items())[:limit])
 
 
 def _errors(servers: Servers, since: str) -> Finding:

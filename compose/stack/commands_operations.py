@@ -129,12 +129,12 @@ def _with_places(command: Callable[..., None]) -> Callable[..., None]:
 
         running = state.running_supervisor(settings.run_dir / "state.json") is not None
         paths = {name: Path(value) if (value := given.pop(name)) else None for name in _FOLDERS}
-        local, snapshots = settings.monitoring_dir / "prometheus", settings.stack_dir / "store" / "snapshots" / "backup"
+        local, store = settings.monitoring_dir / "prometheus", settings.stack_dir / "store"
         places = Places(
             models=paths["models"] or settings.stack_dir / "models",
             feedback=paths["feedback"] or settings.stack_dir / "app" / "feedback.sqlite",
             prometheus=paths["prometheus_data"] or (local if local.is_dir() else None),
-            repository=paths["repository"] or (snapshots if snapshots.is_dir() or running else None),
+            repository=paths["repository"] or (store / "snapshots" / "backup" if store.is_dir() or running else None),
         )
         command(servers, places, **given)
 

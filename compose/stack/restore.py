@@ -16,6 +16,7 @@ from compose.stack.remote import Servers, wait_until
 from compose.stack.supervisor import StackError
 
 INDEX_SECONDS = 600.0
+SERVER = {"metrics": "prometheus", "dashboards": "grafana", "logs": "elasticsearch"}  # part → who has to be there
 
 
 def restore(servers: Servers, places: Places, folder: Path, say: Say) -> list[str]:
@@ -30,7 +31,8 @@ def restore(servers: Servers, places: Places, folder: Path, say: Say) -> list[st
         The parts that were put back.
 
     Raises:
-        StackError: the backup is not whole, or the stack is not empty; what was put back before stays.
+        StackError: the backup is not whole, the stack is not empty, or a part was not put back although its server is
+            there; what was put back before stays.
     """
     say(f"comparing {folder} with its manifest …")
     manifest = read_manifest(folder)
@@ -54,7 +56,12 @@ def restore(servers: Servers, places: Places, folder: Path, say: Say) -> list[st
             done.append(part)
     if "metrics" in done:
         say("Prometheus shows the restored metrics after its next restart, or within some minutes by itself")
-    say(f"done: {', '.join(done) or 'nothing'}; now start the rest, for example `docker compose up -d`")
+    lost = [part for part in manifest.parts if part not in done and servers.has(SERVER.get(part, "app"))]
+    if lost:
+        raise StackError(
+            f"not put back: {', '.join(lost)}, for the reason above; put back: {', '.join(done) or 'nothing'}"
+        )
+    say(f"done: {', '.join(done) or 'nothing'}; now start the rest: `docker compose up -d`, or `python3 compose up`")
     return done
 
 
@@ -123,6 +130,7 @@ def _feedback(places: Places, source: Path) -> str | None:
 def _metrics(places: Places, source: Path) -> str | None:
     if places.prometheus is None:
         return "Prometheus's data folder was not given (--prometheus-data)"
+    places.prometheus.mkdir(parents=True, exist_ok=True)
     for block in sorted(source.iterdir()):
         if (places.prometheus / block.name).exists():
             continue  # blocks are immutable and named uniquely: this very one is there
@@ -163,6 +171,8 @@ def _logs(servers: Servers, places: Places, source: Path, manifest: Manifest) ->
         raise StackError(f"index {clash[0]} is there: delete it, or take an empty Elasticsearch")
     location = Path(known[REPOSITORY]["settings"]["location"])
     folder = places.repository or location
+    if places.repository is not None and manifest.store == "embedded":
+        folder.mkdir(parents=True, exist_ok=True)  # an embedded store makes it only for its first snapshot
     if not folder.is_dir():
         return f"the repository's folder {folder} is not mounted here (--repository)"
     path = f"/_snapshot/{REPOSITORY}/{manifest.snapshot}"

@@ -119,6 +119,23 @@ def test_nothing_is_written_over(places: Places, tmp_path: Path) -> None:
             restore(stack, Places(), done, quiet)
 
 
+def test_a_part_that_has_no_place_is_an_error_and_one_without_its_server_is_not(places: Places, tmp_path: Path) -> None:
+    """Nobody takes a restore for whole that lacks a part; what was left out by --without is meant."""
+    grafana = Grafana({"a": board("a")})
+    with servers(grafana) as stack:
+        done = backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None)
+        grafana.boards.clear()
+        with pytest.raises(
+            StackError, match="not put back: model, feedback, for the reason above; put back: dashboards"
+        ):
+            restore(stack, Places(), done, quiet)
+    there = Places(models=tmp_path / "new" / "models", feedback=tmp_path / "new" / "feedback.sqlite")
+    (tmp_path / "new").mkdir()
+    alone = Addresses(without=ALONE | {"grafana"})
+    with Servers(alone, transport=httpx.MockTransport(grafana)) as stack:
+        assert restore(stack, there, done, quiet) == ["model", "feedback"]
+
+
 @pytest.mark.parametrize("harm", ["altered", "missing", "added", "no manifest"])
 def test_a_damaged_backup_is_refused_before_anything_is_done(places: Places, tmp_path: Path, harm: str) -> None:
     """Each file is compared with the manifest first."""
