@@ -20,11 +20,11 @@ from compose.console.log_search import Asked
 from compose.provision.__main__ import main
 from compose.provision.files import FOLDER, differing
 from compose.provision.grafana import dashboard_json, panel_id
-from compose.provision.grafana_check import dashboard_complaints, provisioning_complaints
-from compose.provision.kibana_check import template_fields
-from compose.provision.kql import to_dsl
 from compose.provision.panels import dashboards
+from tests.provision.grafana_check import dashboard_complaints, provisioning_complaints
 from tests.provision.grafana_schema import DASHBOARD
+from tests.provision.kibana_check import template_fields
+from tests.provision.kql import to_dsl
 
 VALIDATOR = jsonschema_rs.Draft202012Validator(DASHBOARD)
 GRAFANA = FOLDER / "grafana"

@@ -14,8 +14,6 @@ import pytest
 from elasticsearch import Elasticsearch, helpers
 
 from compose.provision import kibana
-from compose.provision.kibana_check import complaints, template_fields
-from compose.provision.kql import KqlError, to_dsl
 from compose.provision.panels import dashboards
 from compose.provision.visualisations import (
     DASHBOARD_ID,
@@ -31,6 +29,8 @@ from compose.provision.visualisations import (
     search_body,
 )
 from compose.stack import setup
+from tests.provision.kibana_check import complaints, template_fields
+from tests.provision.kql import KqlError, to_dsl
 from tests.provision.recording import END, START, log_lines
 
 FIELDS = template_fields(json.loads((files("index_templates") / "ml-pipeline.mappings.json").read_text()))

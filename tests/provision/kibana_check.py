@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from compose.provision.kibana import CORE_VERSION, TYPE_VERSIONS
-from compose.provision.kql import KqlError, to_dsl
+from tests.provision.kql import KqlError, to_dsl
 
 DASHBOARD_KEYS = frozenset(
     [
