@@ -128,6 +128,8 @@ def load(folder: Path, version: str, sha256: str | None = None) -> Bundle:
     if not version or Path(version).name != version or version.startswith("."):
         raise BundleError(f"{version!r} is not the name of a version")
     path = folder / version / "manifest.json"
+    if not path.parent.is_dir():
+        raise BundleError(f"there is no version {version!r} in {folder}; `ml-app models list` shows those there are")
     text = _read(path)
     if sha256 is not None and hashlib.sha256(text).hexdigest() != sha256:
         raise BundleError(f"{path}: it is not the file that was activated (SHA-256 differs)")
