@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
 
+from compose.console.timerange import rfc3339
+from tests.browser.conftest import answers
 from tests.browser.viewer import PATIENCE, Viewer
-from tests.stack.running import RunningStack
+from tests.stack.running import RunningStack, until
 
 PAGES = {
     "/": "Predictions per Minute",
@@ -98,13 +101,17 @@ def test_the_page_stays_when_the_store_goes(stack: RunningStack, visit: Callable
     """A store that dies under an open page leaves the page standing; the verdict is well again once it is back."""
     viewer = visit(stack.console + "/")
     viewer.says("the service answers and logs arrive")
+    before = stack.pid("store")
     stack.kill("store")
     viewer.page.get_by_role("button", name="Refresh").click()
     viewer.page.wait_for_timeout(50)
     viewer.says("Model Accuracy")
+    until(lambda: stack.pid("store") != before and answers(f"{stack.store}/_cluster/health"), "the store is back")
     viewer.page.wait_for_function(
-        "() => { document.getElementById('refresh').click(); return /is well|All is well/.test("
-        "document.getElementById('page').innerText); }",
+        "back => { document.getElementById('refresh').click();"
+        " const at = document.querySelector('#overview-verdict time');"
+        " return at && at.dateTime > back && /is well|All is well/.test(document.getElementById('page').innerText); }",
+        arg=rfc3339(time.time()),
         polling=1500,
         timeout=60_000,
     )
