@@ -1,7 +1,7 @@
 """A filter that knows which ids an index certainly does not have, so that new documents need no look-up in the table.
 
 A scalable Bloom filter (Almeida et al., 2007): layers of bits, each twice as large as the one before; six positions an
-id and 48 bits an id keep false alarms below one in fifty thousand. Those only cost a look-up, but that is a millisecond.
+id and 48 bits an id keep false alarms below one in fifty thousand. Those only cost a look-up, of a millisecond.
 """
 
 from __future__ import annotations
