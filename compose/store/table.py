@@ -21,8 +21,8 @@ from compose.store.export import Reading
 from compose.store.layout import Layout
 from compose.store.rows import TYPES, Columns, Operation, add_records, add_values, objects
 
-# An id is as good as random: it is written and found quicker as it is. Zstandard for the sources would save a quarter of
-# the file, and cost half a millisecond for the hits of each search.
+# An id is as good as random: it is written and found quicker as it is. Zstandard for the sources would save a quarter
+# of the file, and cost half a millisecond for the hits of each search.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
     sequence BIGINT NOT NULL, number INTEGER NOT NULL, id VARCHAR NOT NULL USING COMPRESSION uncompressed,
