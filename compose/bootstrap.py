@@ -117,11 +117,12 @@ def _make(target: Path, lock: str) -> None:
         raise BootstrapError(f"{PIP_WHEEL} is damaged (its SHA-256 differs); restore it: git checkout -- {PIP_WHEEL}")
     started = time.monotonic()
     # A newer lock reuses the packages that are there: only another Python needs a new start.
-    other_python = _recorded_python(target) not in (None, _wanted(lock)["python"])
+    recorded, version = _recorded_python(target), _wanted(lock)["python"]
+    other_python = recorded not in (None, version)
     stamp = target / "made-from.json"
     if stamp.exists():
         stamp.unlink()
-    print(f"first use: making {target} (Python {sys.version.split()[0]})", file=sys.stderr)
+    print(opening(target, recorded, version), file=sys.stderr)
     venv.EnvBuilder(with_pip=False, symlinks=True, clear=other_python).create(target)
     python = target / "bin" / "python"
     fetched = _install(python, LOCKS / f"{lock}.txt")
@@ -130,6 +131,15 @@ def _make(target: Path, lock: str) -> None:
     stamp.write_text(json.dumps(_wanted(lock)))
     seconds = time.monotonic() - started
     print(f"  ready in {seconds:.0f} s, {fetched / 1e6:.0f} MB downloaded\n", file=sys.stderr)
+
+
+def opening(target: Path, recorded: str | None, version: str) -> str:
+    """Return what is said at the begin: why `target` is made; `recorded` is its Python so far, `version` ours."""
+    if recorded is None:
+        return f"first use: making {target} (Python {version})"
+    if recorded != version:
+        return f"another Python: making {target} anew ({recorded} before, {version} now)"
+    return f"what the project asks for changed: bringing {target} up to date (Python {version})"
 
 
 def _recorded_python(target: Path) -> str | None:

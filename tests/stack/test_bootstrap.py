@@ -96,6 +96,16 @@ def _network() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(kept)}
 
 
+def test_why_the_environment_is_made_is_said() -> None:
+    """A first use, another Python and changed packages are told apart."""
+    said = [bootstrap.opening(Path("/x/.venv"), recorded, "3.12.1") for recorded in (None, "3.11.7", "3.12.1")]
+    assert [line.partition(":")[0] for line in said] == [
+        "first use",
+        "another Python",
+        "what the project asks for changed",
+    ]
+
+
 def test_progress_is_told_in_packages_and_megabytes() -> None:
     """Pip's lines become one line for a person: packages seen, bytes fetched."""
     progress = bootstrap.Progress(packages=12, live=True)
