@@ -141,14 +141,16 @@ def test_status_shows_a_running_shipper(shipping: Shipping) -> None:
     assert "no shipper answers" in gone.stderr
 
 
-def on_a_terminal(shipping: Shipping, *arguments: str, seconds: float = 60, **more: str) -> tuple[int, str]:
-    """Run a command on a terminal of its own; Ctrl-C after so many seconds; return exit code and what was shown."""
+def on_a_terminal(shipping: Shipping, *arguments: str, leave_at: str = "", **more: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own; Ctrl-C when it shows a word; return exit code and what was shown."""
     ours, theirs = pty.openpty()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, a child ignores it too
     process = subprocess.Popen(
         [sys.executable, "-m", "shipper", *arguments],
         env=environment(shipping, TERM="xterm", COLUMNS="150", LINES="50", **more),
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     os.close(theirs)
     shown = bytearray()
 
@@ -163,11 +165,14 @@ def on_a_terminal(shipping: Shipping, *arguments: str, seconds: float = 60, **mo
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+        if leave_at:
+            until(lambda: leave_at.encode() in shown or process.poll() is not None, f"it shows {leave_at}")
+            process.send_signal(signal.SIGINT)
         process.wait(60)
-    reader.join(60)
+    finally:
+        process.kill()
+        process.wait()
+        reader.join(60)
     return process.returncode, shown.decode(errors="replace")
 
 
@@ -197,7 +202,7 @@ def test_status_is_shown_again_and_again_until_ctrl_c(shipping: Shipping) -> Non
         until(lambda: command(shipping, "status", SHIPPER_PORT=str(port)).returncode == 0, "status answers", 60)
         more = threading.Timer(3.0, lambda: (shipping.logs / "b.log").write_bytes(shipping.lines(11, 11)))
         more.start()
-        code, shown = on_a_terminal(shipping, "status", "--watch", seconds=12, SHIPPER_PORT=str(port))
+        code, shown = on_a_terminal(shipping, "status", "--watch", leave_at="acknowledged 22", SHIPPER_PORT=str(port))
         more.join()
         assert code == 0
         assert "acknowledged 11" in shown
