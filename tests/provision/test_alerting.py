@@ -176,6 +176,11 @@ def _written(selector: Selector) -> str:
 def test_every_series_that_is_asked_for_is_exposed(alerting: Alerting) -> None:
     """Each selector of rules and panels, labels included, finds series in the running /metrics of the real parts."""
     alerting.predict(100, 1)
+    # The labels of a version are a series from its first label on.
+    customer = population.customer(population.load(), random.Random(1))
+    predicted = httpx.post(f"{alerting.stack.app}/predict", json=customer, timeout=30).json()
+    label = {"request_id": predicted["request_id"], "actual": predicted["prediction"]}
+    assert httpx.post(f"{alerting.stack.app}/feedback", json=label, timeout=30).status_code == 200
     asked = [each for each in _asked() if each.name not in MADE_BY_PROMETHEUS and not _exporters(each)]
     names = {each.name for each in asked}
     assert len(names) > 25
