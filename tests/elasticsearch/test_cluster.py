@@ -161,6 +161,7 @@ def shipper(nodes: dict[str, Node], tmp_path: Path) -> Iterator[tuple[Path, str]
                 process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["master", pytest.param("other", marks=pytest.mark.soak)])
 def test_a_cluster_loses_a_node_and_no_line(nodes: dict[str, Node], shipper: tuple[Path, str], victim: str) -> None:
     """SIGKILL of one of three nodes under load: the indices have a replica, the shipper goes on with the others."""
