@@ -2,7 +2,8 @@
 
 PSI is the population stability index, sum((p - q) * ln(p / q)) over bins. Without drift it is distributed as
 (1/n + 1/m) * chi-square(bins - 1) (B. Yurdakul 2018, "Statistical properties of population stability index"), which
-gives the threshold; fixed limits such as 0.1 fire always on small windows and never on large ones.
+gives the threshold; fixed limits such as 0.1 fire always on small windows and never on large ones. From some thousand
+rows on that test would find differences of no importance, so the threshold is never below NEGLIGIBLE.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from app.model.reference import Feature
 from app.monitoring.shared import Numbers
 
 SMOOTHING = 0.5  # rows added to each bin, so that an empty one has a logarithm
+NEGLIGIBLE = 0.01  # a PSI below this moves no decision: in ten bins, a tenth more or less in each
 ESTIMATES = ("tn", "fp", "fn", "tp")
 
 
@@ -60,8 +62,8 @@ def measure(features: list[Feature], counts: Numbers, minimum: int) -> list[Drif
             out.append(Drift(feature.name, samples, None, None))
             continue
         known = np.array(feature.counts, dtype=np.float64)
-        threshold = (1 / samples + 1 / known.sum()) * feature.chi_square
-        out.append(Drift(feature.name, samples, psi(known, window), float(threshold)))
+        threshold = max(NEGLIGIBLE, float((1 / samples + 1 / known.sum()) * feature.chi_square))
+        out.append(Drift(feature.name, samples, psi(known, window), threshold))
     return out
 
 

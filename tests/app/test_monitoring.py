@@ -124,6 +124,16 @@ def test_shifted_traffic_fires_and_names_the_feature(large: bundle.Bundle, count
         assert "age" in [each.feature for each in trial if each.drifted]
 
 
+def test_among_many_predictions_only_a_shift_that_matters_fires(large: bundle.Bundle) -> None:
+    """A million rows: a bin with a twentieth more rows than in training is no drift, one with half more is."""
+    features = large.manifest.reference.features
+    known = np.concatenate([np.array(feature.counts, dtype=float) for feature in features])
+    for more, drifted in ((0.05, False), (0.5, True)):
+        window = known * 1_000_000 / sum(features[0].counts)
+        window[0] *= 1 + more
+        assert drift.measure(features, window, 500)[0].drifted is drifted
+
+
 def test_below_the_minimum_nothing_is_said(large: bundle.Bundle) -> None:
     """499 samples are no window."""
     counts = np.zeros(large.manifest.reference.bins())

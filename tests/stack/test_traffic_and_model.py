@@ -28,4 +28,6 @@ def test_made_up_traffic_is_what_the_default_model_was_trained_on() -> None:
             counts[number] += 1
     found = drift.measure(served.features, counts, 1000)
     assert [each.feature for each in found if each.drifted] == []
+    busy = drift.measure(served.features, counts * 10, 1000)  # an hour of 28 such requests a second
+    assert [each.feature for each in busy if each.drifted] == []
     assert {"age", "duration", "prediction_required_fields"} <= {each.feature for each in found if each.psi is not None}
