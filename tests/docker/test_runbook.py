@@ -22,9 +22,12 @@ PAGE = ROOT / "docs" / "runbook.md"
 OLD_DAY = "ml-pipeline-1999.01.01"
 # Run by another test, because the stack has to be another one for it.
 _LOCAL = "tests/stack/test_documented_commands.py::test_a_documented_command_works_as_printed"
+_LOCAL_BACK = "tests/stack/test_local_restore.py::test_a_local_backup_is_put_back_into_a_new_folder"
 _BACK = "tests/docker/test_operations.py::test_a_backup_is_put_back_into_an_empty_stack"
 ELSEWHERE = {
     r"python3 compose status": _LOCAL,
+    r"python3 compose (store|up)|export STACK_DIR=.+": _LOCAL_BACK,
+    r"python3 compose restore newest --prometheus-data .+": _LOCAL_BACK,
     r"docker compose restart prometheus": "tests/docker/test_stack.py::test_the_guides_commands_work_as_printed",
     r"ml-stack migrate": "tests/contract/test_migrate.py::test_the_command_says_what_is_where",
     r"docker compose up -d --wait setup prometheus grafana": _BACK,
