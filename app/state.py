@@ -98,6 +98,8 @@ class ServiceState:
             self._load_own(settings.model)
         else:
             self.reload()
+        if self.log_buffer is not None:
+            self.log_buffer.flush()  # what the start said, and the folder, are there before the first request
         self._watcher = threading.Thread(target=self._watch, name="model", daemon=True)
         self._watcher.start()
 
