@@ -61,9 +61,10 @@ class Alerting(msgspec.Struct):
     def predict(self, count: int, callers: int) -> Counter[int]:
         """Send so many predictions by so many callers at once; return how many were answered with which status."""
         body = population.customer(population.load(), random.Random(count))
-        # A connection that is kept alive may be closed by the crowded service in the moment in which it is used again.
-        fresh = httpx.Limits(max_keepalive_connections=0)
-        with httpx.Client(timeout=30, limits=fresh) as client, ThreadPoolExecutor(callers) as pool:
+        # A connection that is kept alive may be closed by the crowded service, or by another thread of the client's
+        # pool, in the moment in which it is used again.
+        fresh = {"Connection": "close"}
+        with httpx.Client(timeout=30, headers=fresh) as client, ThreadPoolExecutor(callers) as pool:
             return Counter(
                 pool.map(lambda _: client.post(f"{self.stack.app}/predict", json=body).status_code, range(count))
             )
