@@ -18,7 +18,7 @@ from pathlib import Path
 from app.logs import MAX_LINE, LogFile, file_name
 
 CAPACITY = 4 * 1024 * 1024
-DELAY_SECONDS = 0.05  # how long a line waits at most for others, to be appended with them
+DELAY_SECONDS = 0.25  # how long a line waits at most for others, to be appended with them
 CLOSE_SECONDS = 5.0
 CHUNK = MAX_LINE  # bytes of one append; any line fits
 SUFFIX = ".lines"

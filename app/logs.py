@@ -1,4 +1,4 @@
-"""The log line: one JSON object, one append to a file of this process's own; never a failed request.
+"""The log line: one JSON object, appended whole to a file of this process's own; never a failed request.
 
 The form of the line and of the files is contract 1 of the design. A line that cannot be written is dropped and
 counted by its reason; the counts are the caller's, by `on_drop`.

@@ -12,6 +12,7 @@ from compose.console.timerange import RangeError, TimeRange, parse_range
 from compose.provision.visualisations import TIME_FIELD
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+MOST_LEVELS = 20  # lines of other programs may have levels of their own
 PAGE = 50
 LONGEST_QUERY = 2000
 BARS = 60
@@ -82,20 +83,29 @@ def bar_width(span: float) -> int:
 
 
 def histogram_body(asked: Asked) -> dict[str, Any]:
-    """Return the search of the bars: lines over time by level, and the number of each level for the chips."""
+    """Return the search of the bars: lines over time by level; all numbers of the page are sums of these."""
     width = bar_width(asked.spread.span)
     return {
         "size": 0,
-        "track_total_hits": True,
+        "track_total_hits": False,
         "query": {"bool": {"filter": asked.filters(with_levels=False)}},
         "aggs": {
             "time": {
                 "date_histogram": {"field": TIME_FIELD, "fixed_interval": f"{width}s", "min_doc_count": 1},
-                "aggs": {"level": {"terms": {"field": "level", "size": len(LEVELS)}}},
+                "aggs": {"level": {"terms": {"field": "level", "size": MOST_LEVELS}}},
             },
-            "levels": {"terms": {"field": "level", "size": len(LEVELS)}},
         },
     }
+
+
+def sums(answer: dict[str, Any]) -> tuple[int, dict[str, int]]:
+    """Return how many lines the bars hold together, and how many of each level."""
+    total, levels = 0, dict[str, int]()
+    for bucket in answer["aggregations"]["time"]["buckets"]:
+        total += bucket["doc_count"]
+        for level in bucket["level"]["buckets"]:
+            levels[str(level["key"])] = levels.get(str(level["key"]), 0) + level["doc_count"]
+    return total, levels
 
 
 def page_body(asked: Asked, after: list[Any] | None = None, size: int = PAGE) -> dict[str, Any]:

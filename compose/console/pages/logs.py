@@ -21,6 +21,7 @@ from compose.console.log_search import (
     histogram_body,
     newer_body,
     page_body,
+    sums,
 )
 from compose.console.markup import identifier
 from compose.console.overview_data import Parts
@@ -252,8 +253,7 @@ def callbacks(first: FirstContent, asked: Parts) -> None:
         except (AskError, AwayError) as error:
             sentence = str(error)
             return parts.empty_figure(), "No answer", "", nothing, sentence[:1].upper() + sentence[1:] + "."
-        counts = {b["key"]: b["doc_count"] for b in answer["aggregations"]["levels"]["buckets"]}
-        total = answer["hits"]["total"]["value"]
+        total, counts = sums(answer)
         if wanted.levels:
             total = sum(counts.get(level, 0) for level in wanted.levels)
         width = bar_width(wanted.spread.span)
