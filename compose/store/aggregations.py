@@ -35,7 +35,7 @@ Top = Callable[[Condition, dict[str, Any]], dict[str, Any]]
 class Aggregator:
     """Computes the aggregations of one request.
 
-    Arguments:
+    Args:
         fields: of the request's indices.
         cursor: of the database.
         top: hits of a condition, as top_hits shows them.
@@ -52,7 +52,7 @@ class Aggregator:
     def aggregate(self, body: dict[str, Any], condition: Condition) -> dict[str, Any]:
         """Compute aggregations over the documents that a condition selects.
 
-        Arguments:
+        Args:
             body: name → aggregation.
             condition: of the documents.
 

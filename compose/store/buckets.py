@@ -28,7 +28,7 @@ Below = Callable[[dict[str, Any], Condition], dict[str, Any]]
 class Buckets:
     """One aggregation that makes buckets; each method is a kind of them.
 
-    Arguments:
+    Args:
         fields: of the request's indices.
         cursor: of the database.
         below: what is nested in each bucket.

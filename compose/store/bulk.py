@@ -71,7 +71,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:
     """Read a bulk body.
 
-    Arguments:
+    Args:
         body: newline-delimited JSON.
         default_index: of actions that name none.
 

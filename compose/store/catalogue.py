@@ -233,7 +233,7 @@ class Options(msgspec.Struct, frozen=True):
 def resolve(expression: str, indices: dict[str, Index], now: int, options: Options = Options()) -> list[Index]:  # noqa: B008 - frozen
     """Return the indices that an expression means, by name.
 
-    Arguments:
+    Args:
         expression: names, wildcards, `-exclusions`, date maths, separated by commas; empty or `_all` for all.
         indices: by name.
         now: milliseconds since 1970.

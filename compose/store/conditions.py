@@ -23,7 +23,7 @@ TRUE: Condition = ("true", [])
 class Fields:
     """The fields of the indices that a request is about, and their columns.
 
-    Arguments:
+    Args:
         indices: what the request is about.
         columns: which columns exist.
         now: milliseconds since 1970, for date maths.

@@ -76,7 +76,7 @@ def zone_of(name: str) -> dt.tzinfo:
 def parse_date(text: str, formats: str = DEFAULT_FORMAT, zone: dt.tzinfo = dt.UTC, *, round_up: bool = False) -> int:
     """Read one date.
 
-    Arguments:
+    Args:
         text: the date as written.
         formats: names or patterns, separated by `||`; the first that fits wins.
         zone: of dates that name none.
@@ -209,7 +209,7 @@ def date_math(
 ) -> int:
     """Read a date with maths: `now-1h`, `2026-11-24||/M`, or a plain date.
 
-    Arguments:
+    Args:
         text: the expression.
         now: milliseconds since 1970.
         formats: for the date in it.
@@ -284,7 +284,7 @@ _UNITS = {"nanos": 1e-6, "micros": 1e-3, "ms": 1, "s": 1000, "m": 60_000, "h": 3
 def duration(text: str, name: str) -> int:
     """Read a time value such as `30s` or `1d`.
 
-    Arguments:
+    Args:
         text: the value.
         name: of the setting, for the error.
 

@@ -14,7 +14,7 @@ _CHECK_SECONDS = 1.0
 class Disk:
     """Looks at the free bytes, at most once a second.
 
-    Arguments:
+    Args:
         settings: which folder, and how much is kept free.
     """
 

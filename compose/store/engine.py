@@ -40,7 +40,7 @@ BACKUP = "backup"  # the guide's snapshot repository: it is there from the first
 class Engine:
     """One store in one folder.
 
-    Arguments:
+    Args:
         settings: how it runs.
         clock: milliseconds since 1970.
 

@@ -15,7 +15,7 @@ from typing import Any
 class StoreError(Exception):
     """A request that cannot be served.
 
-    Arguments:
+    Args:
         status: HTTP status.
         kind: Elasticsearch's name of the error, such as `parsing_exception`.
         reason: what is wrong, for people.

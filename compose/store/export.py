@@ -42,7 +42,7 @@ class Row(msgspec.Struct, gc=False):
 class Reading:
     """One transaction that only reads.
 
-    Arguments:
+    Args:
         cursor: of the table, in a transaction.
     """
 

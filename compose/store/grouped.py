@@ -60,7 +60,7 @@ class _Part(msgspec.Struct):
 class Grouped:
     """Computes nested aggregations for many buckets at once.
 
-    Arguments:
+    Args:
         fields: of the request's indices.
         cursor: of the database.
         label: the name that a result gets, from its name, kind and definition.
@@ -120,7 +120,7 @@ class Grouped:
     def compute(self, body: dict[str, Any], rows: str, values: list[Any], keys: list[str]) -> dict[Key, Group]:
         """Compute a body for each key that there is.
 
-        Arguments:
+        Args:
             body: name → aggregation; `can` says yes to it.
             rows: what to select from, with its condition; its parameters are `values`.
             values: see there.

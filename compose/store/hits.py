@@ -161,7 +161,7 @@ def read_hits(
 ) -> list[dict[str, Any]]:
     """Return a page of the documents that a condition selects.
 
-    Arguments:
+    Args:
         cursor: of the database.
         condition: of the documents.
         order: their order; by arrival where it is empty.

@@ -31,7 +31,7 @@ def too_many() -> StoreError:
 class Steps:
     """The intervals of a date_histogram.
 
-    Arguments:
+    Args:
         options: of the aggregation.
 
     Raises:

@@ -68,7 +68,7 @@ def _size(operations: list[Operation]) -> int:
 class Loader:
     """Loads into a table.
 
-    Arguments:
+    Args:
         settings: how long a document may wait, and how much.
         lock: the engine's: held by whoever queues.
         table: to load into.
@@ -211,7 +211,7 @@ class Loader:
     def load_once(self, *, everything: bool = True) -> None:
         """Load what waits.
 
-        Arguments:
+        Args:
             everything: also what does not fill a row group of the table, if there are some full ones.
 
         Raises:

@@ -90,7 +90,7 @@ class Field(msgspec.Struct, frozen=True):
 class Mapping:
     """The mapping of one index, compiled.
 
-    Arguments:
+    Args:
         source: the mapping as Elasticsearch would return it.
         ignore_malformed, coerce: defaults of the index.
         limit: how many fields there may be.
@@ -195,7 +195,7 @@ class Mapping:
     def dynamic_definition(self, path: str, matched: str, value_type: str) -> dict[str, Any] | None:
         """Return what the dynamic templates say about a new field, or None.
 
-        Arguments:
+        Args:
             path: full path.
             matched: type of the JSON value: string, long, double, boolean, date, object.
             value_type: the type it would get without a template.

@@ -59,7 +59,7 @@ def operation_of(line: Line, mapping: Mapping) -> Operation:
 def open_table(settings: StoreSettings, clock: Callable[[], int], *, damaged: str = "") -> tuple[Table, str | None]:
     """Open the database; set a damaged one aside and begin again from the newest snapshot.
 
-    Arguments:
+    Args:
         settings: where, and its memory and threads.
         clock: milliseconds since 1970.
         damaged: how a damage showed itself while the store ran; empty at a start.

@@ -102,7 +102,7 @@ def check_snapshot_name(repository: str, name: str) -> None:
 def location(root: Path, name: str, text: str) -> Path:
     """Return the folder that a repository's `location` means.
 
-    Arguments:
+    Args:
         root: the one folder in which repositories may lie.
         name: of the repository.
         text: absolute, or relative to `root`.
@@ -130,7 +130,7 @@ def digest(path: Path) -> str:
 class Repository:
     """One folder of snapshots.
 
-    Arguments:
+    Args:
         folder: made when something is first written.
     """
 
@@ -216,7 +216,7 @@ class Repository:
 def candidates(root: Path, cluster: str | None) -> list[tuple[Repository, Snapshot]]:
     """Return the snapshots from which a store can be rebuilt, of all repositories below a folder, newest first.
 
-    Arguments:
+    Args:
         root: the folder.
         cluster: uuid of the store, or None where it is not known.
     """

@@ -47,7 +47,7 @@ def search(
 ) -> dict[str, Any]:
     """Answer a search.
 
-    Arguments:
+    Args:
         engine: the store.
         indices: what to search.
         body: as sent.

@@ -89,7 +89,7 @@ class Snapshots:
     def begin(self, repository: str, name: str, indices: list[Index], *, whole: bool, **options: Any) -> Snapshot:
         """Register a snapshot that `make` then makes.
 
-        Arguments:
+        Args:
             repository, name: where, and its name.
             indices: what it is to have.
             whole: whether these are all there are.

@@ -55,7 +55,7 @@ class Batch(msgspec.Struct):
 class Table:
     """The database file.
 
-    Arguments:
+    Args:
         path: the file; made when absent.
         memory_limit: bytes that DuckDB may use.
         threads: that it may use.

@@ -20,7 +20,7 @@ Total = dict[str, Any] | None
 class Totals:
     """Counts for searches.
 
-    Arguments:
+    Args:
         deadlines: what ends a count that takes too long.
         threads: how many count at once; a search that finds them all at work counts by itself.
     """
@@ -34,7 +34,7 @@ class Totals:
     ) -> Callable[[], tuple[bool, Total]]:
         """Begin to count; the caller must not have begun to read before this call.
 
-        Arguments:
+        Args:
             table: whose documents.
             condition: of the documents.
             tracked: as in `total`.
@@ -71,7 +71,7 @@ class Totals:
 def total(cursor: Any, condition: Condition, tracked: Any) -> dict[str, Any] | None:
     """Count what a condition selects.
 
-    Arguments:
+    Args:
         cursor: of the database.
         condition: of the documents.
         tracked: up to how many are counted; True for all, False for none.

@@ -87,7 +87,7 @@ def sync_directory(path: Path) -> None:
 class Translog:
     """Appends batches and makes them durable, many writers by one fsync.
 
-    Arguments:
+    Args:
         folder: where the files lie; made when absent.
         rotate_bytes: a file longer than this is closed at the next `rotate`.
         fsync: the system call; tests hand in their own.
@@ -121,7 +121,7 @@ class Translog:
     def replay(self, after: int, apply: Callable[[bytes], None]) -> int:
         """Hand every operation of whole batches to `apply` that lies behind a sequence number.
 
-        Arguments:
+        Args:
             after: last sequence number that the database has.
             apply: takes one line.
 
@@ -195,7 +195,7 @@ class Translog:
     def append(self, lines: list[bytes], last_sequence: int) -> int:
         """Write one batch, not yet durable.
 
-        Arguments:
+        Args:
             lines: one operation each, with its newline.
             last_sequence: sequence number of the last.
 
@@ -256,7 +256,7 @@ class Translog:
     def rotate(self, loaded: int, keep_bytes: int) -> None:
         """Begin a new file if the current one is long, and delete the oldest whose operations are all loaded.
 
-        Arguments:
+        Args:
             loaded: last sequence number that is durable in the database.
             keep_bytes: loaded files are kept up to this many bytes.
         """

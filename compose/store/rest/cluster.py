@@ -137,7 +137,7 @@ def _size(value: int, request: Request) -> str:
 def cat(rows: list[dict[str, str]], request: Request, heads: tuple[str, ...]) -> Reply:
     """Show rows as columns of text, or as JSON.
 
-    Arguments:
+    Args:
         rows: what to show.
         request: with `v`, `h`, `s` and `format`.
         heads: the columns where there are no rows.
