@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import http.client
 import random
 import threading
 from collections.abc import Iterator
@@ -77,6 +79,7 @@ def test_a_body_beyond_the_limit_is_refused(limited: httpx.Client) -> None:
     ]
     for answer in refused:
         assert answer.status_code == 413
+        assert "connection" not in answer.headers, "the body was read away: the next request may use the connection"
         assert answer.json()["error"]["type"] == "content_too_long_exception"
         assert "STORE_MAX_BODY" in answer.json()["error"]["reason"]
     assert limited.head("/sized").status_code == 404, "nothing of a refused body is done"
@@ -84,6 +87,34 @@ def test_a_body_beyond_the_limit_is_refused(limited: httpx.Client) -> None:
         answer = limited.post("/_bulk", content=content, headers=headers)
         assert answer.status_code == 200
         assert answer.json()["errors"] is False
+
+
+def asked_on(link: http.client.HTTPConnection, length: int, headers: dict[str, str]) -> tuple[int, str | None]:
+    """Send a bulk body of so many bytes; return the reply's status and what it says of the connection."""
+    link.request("POST", "/_bulk", bulk_of(length), {**NDJSON, **headers})
+    reply = link.getresponse()
+    reply.read()
+    return reply.status, reply.getheader("connection")
+
+
+@pytest.mark.parametrize("length", [100_001, 5_000_000])
+def test_a_refused_body_leaves_the_connection_usable(limited: httpx.Client, length: int) -> None:
+    """After 413 the next request on the same connection is answered, every time: the client never meets a reset."""
+    for _ in range(20):
+        with contextlib.closing(http.client.HTTPConnection(limited.base_url.netloc.decode(), timeout=60)) as link:
+            assert asked_on(link, length, {}) == (413, None)
+            assert asked_on(link, 100_000, {}) == (200, None)
+
+
+def test_who_expects_to_be_told_to_go_on_is_refused_at_once(limited: httpx.Client) -> None:
+    """With `Expect: 100-continue` nothing of a too large body is waited for, and the reply says that it closes."""
+    with contextlib.closing(http.client.HTTPConnection(limited.base_url.netloc.decode(), timeout=60)) as link:
+        link.putrequest("POST", "/_bulk")
+        for name, value in {**NDJSON, "content-length": "200000", "expect": "100-continue"}.items():
+            link.putheader(name, value)
+        link.endheaders()
+        reply = link.getresponse()
+        assert (reply.status, reply.getheader("connection")) == (413, "close")
 
 
 def test_a_reply_beyond_the_limit_is_refused(limited: httpx.Client) -> None:

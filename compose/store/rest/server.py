@@ -8,6 +8,7 @@ import hmac
 import logging
 import signal
 import zlib
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +23,8 @@ from compose.store.rest.router import dispatch
 
 log = logging.getLogger(__name__)
 _THREADS = 16
-_CHUNK = 1024 * 1024
+_READ_AWAY_SECONDS = 10.0
+_READ_AWAY_BYTES = 64 * 2**20
 
 
 def unpacked(body: bytes, encoding: str, limit: int) -> bytes:
@@ -56,13 +58,36 @@ def _check_length(length: int, limit: int) -> None:
         raise _too_large(limit)
 
 
-async def _in_pieces(protocol: Any, limit: int) -> bytes:
-    pieces, length = [], 0
+async def _pieces(protocol: Any) -> AsyncIterator[bytes]:
+    """Yield a body as it comes; unlike Granian's own iterator, this can be left and taken up again."""
     async for piece in protocol:
+        yield bytes(piece)
+
+
+async def _in_pieces(body: AsyncIterator[bytes], limit: int) -> bytes:
+    pieces, length = [], 0
+    async for piece in body:
         length += len(piece)
         _check_length(length, limit)
-        pieces.append(bytes(piece))
+        pieces.append(piece)
     return b"".join(pieces)
+
+
+async def _read_away(body: AsyncIterator[bytes], limit: int) -> bool:
+    """Read the rest of a refused body and keep nothing; return whether its end was seen in time.
+
+    A connection that is closed with bytes unread is reset, and the reset can overtake the reply with the reason.
+    """
+    length = 0
+    try:
+        async with asyncio.timeout(_READ_AWAY_SECONDS):
+            async for piece in body:
+                length += len(piece)
+                if length > limit + _READ_AWAY_BYTES:
+                    return False
+    except TimeoutError:
+        return False
+    return True
 
 
 class Application:
@@ -88,18 +113,35 @@ class Application:
         if not self._allowed(headers.get("authorization", "") or ""):
             raise StoreError(401, "security_exception", "missing or wrong authentication credentials for REST request")
 
+    async def _read(self, scope: Any, protocol: Any) -> tuple[bytes, StoreError | None, bool]:
+        """Return the body, or why it is refused and whether the connection must end since not all of it was read."""
+        headers, limit = scope.headers, self.settings.max_body
+        pieces = None
+        try:
+            self._check(headers, limit)
+            if scope.method == "HEAD":
+                return b"", None, False
+            if headers.get("content-length"):
+                # A length that was said and is within the limit is read in one piece, which copies the body once.
+                return await protocol(), None, False
+            pieces = _pieces(protocol)
+            return await _in_pieces(pieces, limit), None, False
+        except StoreError as error:
+            # Who expects 100 Continue has sent nothing yet and need not.
+            whole = not headers.get("expect") and await _read_away(
+                pieces or _pieces(protocol), limit + _READ_AWAY_BYTES
+            )
+            return b"", error, not whole
+
     async def __call__(self, scope: Any, protocol: Any) -> None:
         """Serve one request."""
-        headers = scope.headers
-        media = headers.get("accept", "") or ""
+        media = scope.headers.get("accept", "") or ""
+        closes = False
         try:
-            limit = self.settings.max_body
-            self._check(headers, limit)
-            raw = b""
-            if scope.method != "HEAD":
-                # A length that was said and is within the limit is read in one piece, which copies the body once.
-                raw = await (protocol() if headers.get("content-length") else _in_pieces(protocol, limit))
-            encoding = (headers.get("content-encoding", "") or "").lower()
+            raw, refusal, closes = await self._read(scope, protocol)
+            if refusal:
+                raise refusal
+            encoding = (scope.headers.get("content-encoding", "") or "").lower()
             loop = asyncio.get_running_loop()
             status, text, body = await loop.run_in_executor(
                 self.pool, self._serve, scope.method, scope.path, scope.query_string, raw, encoding
@@ -115,6 +157,8 @@ class Application:
         answer = [("content-type", kind), ("x-elastic-product", "Elasticsearch")]
         if status == 401:
             answer.append(("www-authenticate", 'Basic realm="embedded store", charset="UTF-8"'))
+        if closes:
+            answer.append(("connection", "close"))
         if scope.method == "HEAD":
             protocol.response_empty(status, answer)
         else:
