@@ -9,12 +9,13 @@ from typing import Any
 
 import duckdb
 
-from compose.store.conditions import FALSE, Condition, Fields, all_of, any_of, each, negated
+from compose.store.conditions import FALSE, Condition, Fields, all_of, any_of, each, in_indices, negated
 from compose.store.dates import format_date
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 from compose.store.grouped import Group, Grouped, Key, TooManyGroupsError
 from compose.store.intervals import MAX_BUCKETS, Steps, too_many
 from compose.store.mapping import Field
+from compose.store.postings import Intervals
 from compose.store.query import parse
 from compose.store.sql import compile_query
 from compose.store.values import array_of, known, rows_of, value_of
@@ -34,14 +35,19 @@ class Buckets:
         below: what is nested in each bucket.
         aggregate: computes that, for one bucket.
         grouped: computes it for all, where it can.
+        intervals: counts of the index in memory, if that may be used.
     """
 
-    def __init__(self, fields: Fields, cursor: Any, below: dict[str, Any], aggregate: Below, grouped: Grouped) -> None:
+    def __init__(
+        self, fields: Fields, cursor: Any, below: dict[str, Any], aggregate: Below, grouped: Grouped,
+        intervals: Intervals | None = None,
+    ) -> None:  # fmt: skip
         self._fields = fields
         self._cursor = cursor
         self._below = below
         self._aggregate = aggregate
         self._grouped = grouped
+        self._intervals = intervals
 
     def _nested(self, condition: Condition) -> dict[str, Any]:
         return self._aggregate(self._below, condition) if self._below else {}
@@ -309,9 +315,15 @@ class Buckets:
         # A whole division rounds towards zero, so it is done above zero; one takes half the time of two remainders.
         before = 2**61 // width
         key = f"(({column} + {shift + before * width}) // {width})"
-        rows = f"documents WHERE {condition[0]} AND {column} IS NOT NULL"
+        known = dict[Key, int]()
+        terms = self._grouped.lone_terms(self._below)
+        if terms and self._intervals and condition == in_indices(self._fields.indices):
+            counted, rest = self._intervals(terms, column, width, shift)
+            known = {(place + before, term): amount for (place, term), amount in counted.items()}
+            condition = in_indices(rest)
+        rows = f"documents WHERE {condition[0]} AND {column} IS NOT NULL" if condition != FALSE else ""
         try:
-            found = self._grouped.compute(self._below, rows, condition[1], [key])
+            found = self._grouped.compute(self._below, rows, condition[1], [key], known)
         except (TooManyGroupsError, duckdb.OutOfRangeException):
             return None
         return {(place - before) * width - shift: group for (place,), group in found.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from compose.store.catalogue import Index
 from compose.store.mapping import Field
@@ -18,6 +18,18 @@ from compose.store.rows import Columns
 Condition = tuple[str, list[Any]]
 FALSE: Condition = ("false", [])
 TRUE: Condition = ("true", [])
+MAX_RUNS = 4  # of numbers, that are told from each other by ranges
+EQUAL = "{} = ?"  # what `each` is given for a term …
+# … and for words. The first search only makes the second one rare: one for a space stops at every word of every text.
+CONTAINS = "(contains({}, ?) AND contains({}, ?))"
+
+
+class Term(NamedTuple):
+    """The one term or word of one column that a condition asks for; `kind` is terms or words."""
+
+    kind: str
+    column: str
+    value: Any
 
 
 class Fields:
@@ -111,7 +123,7 @@ def each(field: Field, fields: Fields, text: str, values: list[Any]) -> Conditio
     conditions = list[Condition]()
     single = fields.columns.single.get(field.key)
     if single:
-        conditions.append((f"({single} IS NOT NULL AND {text.replace('{}', single)})", values))
+        conditions.append((_of_column(single, text), values))
     many = fields.columns.many.get(field.key)
     if many:
         inner = text.replace("{}", "item")
@@ -121,7 +133,39 @@ def each(field: Field, fields: Fields, text: str, values: list[Any]) -> Conditio
     return any_of(conditions)
 
 
+def _of_column(column: str, text: str) -> str:
+    return f"({column} IS NOT NULL AND {text.replace('{}', column)})"
+
+
+def term_of(condition: Condition) -> Term | None:
+    """Return the term that a condition of `each` asks for; None where it is another."""
+    text, values = condition
+    column = text[1:].partition(" ")[0]
+    if text == _of_column(column, EQUAL):
+        return Term("terms", column, values[0])
+    if text == _of_column(column, CONTAINS):
+        words = values[1].split(" ")
+        return Term("words", column, words[1]) if len(words) == 3 else None
+    return None
+
+
 def exists(field: Field, fields: Fields) -> Condition:
     """Return the condition that a document has a value of a field."""
     columns = (fields.columns.single.get(field.key), fields.columns.many.get(field.key))
     return any_of((f"({column} IS NOT NULL)", []) for column in columns if column)
+
+
+def in_indices(indices: list[Index]) -> Condition:
+    """Return the condition that a document is in one of the indices."""
+    if not indices:
+        return FALSE
+    numbers = sorted(index.number for index in indices)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    if len(runs) <= MAX_RUNS:  # daily indices are made one after another; a range is told from a column's bounds
+        return "(" + " OR ".join(f"number BETWEEN {low} AND {high}" for low, high in runs) + ")", []
+    return f"(number IN ({', '.join(map(str, numbers))}))", []

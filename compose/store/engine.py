@@ -23,6 +23,7 @@ from compose.store.disk import Disk
 from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError
 from compose.store.idfilter import IdFilter
 from compose.store.loader import LOAD_DOCUMENTS, Loader
+from compose.store.postings import Postings
 from compose.store.recovery import decode_line, keep_cluster, open_table, operation_of
 from compose.store.repository import Snapshot
 from compose.store.rows import Operation
@@ -73,6 +74,7 @@ class Engine:
         self.rebuilding = False
         self.deadlines = Deadlines()
         self.totals = Totals(self.deadlines, settings.threads)
+        self.postings = Postings(self.deadlines, settings.request_seconds)
         self._disk = Disk(settings)
         self._counts: dict[int, int] = {}
         self._next_number = 1
@@ -377,6 +379,7 @@ class Engine:
             self.translog.close()
         except TranslogError:
             log.exception("the translog could not be made durable at the end")
+        self.postings.stop()
         self.totals.stop()  # while a count of it may still be ended
         self.deadlines.stop()
         self.table.close()

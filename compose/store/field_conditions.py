@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compose.store.conditions import FALSE, TRUE, Condition, Fields, any_of, each, exists, some_of
+from compose.store.conditions import CONTAINS, EQUAL, FALSE, TRUE, Condition, Fields, any_of, each, exists, some_of
 from compose.store.dates import date_math, zone_of
 from compose.store.errors import StoreError, UnsupportedError
 from compose.store.mapping import RANGES, Field
@@ -64,8 +64,7 @@ def _word(field: Field, word: str, fields: Fields) -> Condition:
 
 
 def _words(field: Field, text: str, fields: Fields) -> Condition:
-    # The first search only makes the second one rare: one for a space stops at every word of every text.
-    return each(field, fields, "(contains({}, ?) AND contains({}, ?))", [rare_tail(text), text])
+    return each(field, fields, CONTAINS, [rare_tail(text), text])
 
 
 def rare_tail(text: str) -> str:
@@ -78,7 +77,7 @@ def _term(field: Field, value: Any, fields: Fields, *, fold: bool = False) -> Co
     if field.kind == "keyword":
         if fold:
             return each(field, fields, "lower({}) = lower(?)", [_as_text(value)])
-        return each(field, fields, "{} = ?", [_as_text(value)])
+        return each(field, fields, EQUAL, [_as_text(value)])
     if field.kind == "text":
         word = _as_text(value)
         word = word.lower() if fold else word
@@ -88,7 +87,7 @@ def _term(field: Field, value: Any, fields: Fields, *, fold: bool = False) -> Co
     converted = exact(field, value)
     if converted is None:
         return FALSE
-    return each(field, fields, "{} = CAST(? AS FLOAT)" if field.kind == "float" else "{} = ?", [converted])
+    return each(field, fields, "{} = CAST(? AS FLOAT)" if field.kind == "float" else EQUAL, [converted])
 
 
 def _terms(field: Field, values: tuple[Any, ...], fields: Fields) -> Condition:

@@ -105,6 +105,11 @@ class Grouped:
             return ""
         return self._fields.columns.single.get(field.key)
 
+    def lone_terms(self, body: dict[str, Any]) -> str | None:
+        """Return the column of a body of one terms aggregation with nothing nested in it; None where it is another."""
+        parts = self._parts(body)
+        return parts[0].column if len(parts) == 1 and parts[0].kind == "terms" and not parts[0].below else None
+
     def _parts(self, body: dict[str, Any]) -> list[_Part]:
         parts = []
         for name, definition in body.items():
@@ -117,14 +122,17 @@ class Grouped:
             parts.append(_Part(self._label(name, kind, definition), kind, options, field, column, below))
         return parts
 
-    def compute(self, body: dict[str, Any], rows: str, values: list[Any], keys: list[str]) -> dict[Key, Group]:
+    def compute(
+        self, body: dict[str, Any], rows: str, values: list[Any], keys: list[str], known: dict[Key, int] | None = None
+    ) -> dict[Key, Group]:
         """Compute a body for each key that there is.
 
         Args:
             body: name → aggregation; `can` says yes to it.
-            rows: what to select from, with its condition; its parameters are `values`.
+            rows: what to select from, with its condition; its parameters are `values`. Empty: all are known.
             values: see there.
             keys: expressions that make the buckets, without parameters.
+            known: key with the term → how many more documents there are, where the body is one terms aggregation.
 
         Raises:
             TooManyGroupsError: there are too many.
@@ -134,10 +142,10 @@ class Grouped:
         metrics = [part for part in parts if part.kind in METRICS and part.column]
         groups: dict[Key, Group] = {}
         if metrics or not terms:
-            groups = self._measured(metrics, rows, values, keys)
+            groups = self._measured(metrics, rows, values, keys, known or {})
         counted_by = None if groups else terms[0].label if terms else None
         for part in terms:
-            inner = self.compute(part.below, rows, values, [*keys, str(part.column)])
+            inner = self.compute(part.below, rows, values, [*keys, str(part.column)], known)
             several: dict[Key, list[tuple[Any, Group]]] = {}
             for key, group in inner.items():
                 several.setdefault(key[:-1], []).append((key[-1], group))
@@ -155,16 +163,17 @@ class Grouped:
         return {part.label: _empty(part) for part in self._parts(body)}
 
     def _measured(
-        self, metrics: list[_Part], rows: str, values: list[Any], keys: list[str]
-    ) -> dict[Key, Group]:  # fmt: skip
+        self, metrics: list[_Part], rows: str, values: list[Any], keys: list[str], known: dict[Key, int]
+    ) -> dict[Key, Group]:
         asked = list(dict.fromkeys((name, str(part.column)) for part in metrics for name in NEEDED[part.kind]))
         texts = [FUNCTIONS[name].format(column) for name, column in asked]
         text = f"SELECT {', '.join([*keys, 'count(*)', *texts])} FROM {rows} GROUP BY {', '.join(keys)}"  # noqa: S608 - see sql
-        found = self._cursor.execute(text, values).fetchmany(MAX_GROUPS + 1)
-        if len(found) > MAX_GROUPS:
+        found = self._cursor.execute(text, values).fetchmany(MAX_GROUPS + 1) if rows else []
+        if len(found) + len(known) > MAX_GROUPS:
             raise TooManyGroupsError
         if not metrics:
-            return {row[:-1]: Group(row[-1], {}) for row in found}
+            counts = known | {row[:-1]: row[-1] + known.get(row[:-1], 0) for row in found}
+            return {key: Group(count, {}) for key, count in counts.items()}
         groups = {}
         for row in found:
             measured = dict(zip(asked, row[len(keys) + 1 :], strict=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from compose.store.catalogue import Index
-from compose.store.conditions import Condition, Fields
+from compose.store.conditions import Condition, Fields, all_of
 from compose.store.dates import format_date, parse_date
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 from compose.store.retrieval import filtered, values_of
@@ -158,6 +159,7 @@ def read_hits(
     indices: dict[int, Index],
     body: dict[str, Any],
     most: int,
+    bound: Condition | None = None,
 ) -> list[dict[str, Any]]:
     """Return a page of the documents that a condition selects.
 
@@ -170,6 +172,8 @@ def read_hits(
         indices: by number.
         body: with `_source`, `fields`, `version` and the like.
         most: bytes that the sources of the page may have.
+        bound: a condition of all documents of the page and few others, which are then sorted here; the order must be by
+            arrival or by one date that all of them have.
 
     Raises:
         StoreError: they have more.
@@ -181,21 +185,37 @@ def read_hits(
         f"{key.expression} {'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.missing_first else 'LAST'}"
         for key in order
     ]
-    cursor.execute(
-        f"SELECT {', '.join(['number', 'id', 'version', 'sequence', 'ignored', 'source', *keys])} FROM documents "  # noqa: S608 - see sql
-        f"WHERE {condition[0]} ORDER BY {', '.join([*directions, 'sequence'])} LIMIT {size} OFFSET {start}",
-        condition[1],
-    )
+    page = f" ORDER BY {', '.join([*directions, 'sequence'])} LIMIT {size} OFFSET {start}" if bound is None else ""
+    text, values = condition if bound is None else all_of([condition, bound])
+    columns = ", ".join(["number", "id", "version", "sequence", "ignored", "source", *keys])
+    cursor.execute(f"SELECT {columns} FROM documents WHERE {text}{page}", values)  # noqa: S608 - see sql
     rows, length = list[Any](), 0
-    while found := cursor.fetchmany(_PIECE):
+    if bound is not None:
+        rows = _sorted(cursor.fetchall(), order)[start : start + size]
+        length = sum([len(row[5]) for row in rows])
+    while length <= most and (found := cursor.fetchmany(_PIECE)):
         rows += found
         length += sum([len(row[5]) for row in found])
-        if length > most:
-            raise StoreError(
-                429, "circuit_breaking_exception",
-                f"[request] Data too large: the sources of the hits have more than {most} bytes (STORE_MAX_BODY); "
-                "ask for fewer at a time",
-            )  # fmt: skip
+    if length > most:
+        raise StoreError(
+            429, "circuit_breaking_exception",
+            f"[request] Data too large: the sources of the hits have more than {most} bytes (STORE_MAX_BODY); "
+            "ask for fewer at a time",
+        )  # fmt: skip
+    return _shaped(rows, order, indices, body)
+
+
+def _sorted(rows: list[Any], order: list[Sort]) -> list[Any]:
+    if not order:
+        return sorted(rows, key=itemgetter(3))
+    sign = -1 if order[0].descending else 1
+    return sorted(rows, key=lambda row: (sign * row[6], row[3]))
+
+
+def _shaped(
+    rows: list[Any], order: list[Sort], indices: dict[int, Index], body: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return rows as hits."""
     chosen = body.get("_source", True)
     hits = []
     for row in rows:

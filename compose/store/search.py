@@ -5,24 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
+import msgspec
 
 from compose.store.aggregations import Aggregator
 from compose.store.catalogue import Index
-from compose.store.conditions import FALSE, Condition, Fields, all_of
+from compose.store.conditions import FALSE, TRUE, Condition, Fields, all_of, in_indices
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
-from compose.store.hits import after, read_hits, read_sort
+from compose.store.hits import Sort, after, read_hits, read_sort
+from compose.store.postings import View
 from compose.store.query import parse
 from compose.store.sql import compile_query
 from compose.store.table import Table
-from compose.store.totals import total
+from compose.store.totals import Total, total
 from compose.store.tree import All
 from compose.store.values import known
 
-MAX_RUNS = 4
 MAX_WINDOW = 10_000  # index.max_result_window
 _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",
          "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile", "post_filter",
@@ -42,6 +43,44 @@ def _token(value: Any) -> str:
     return "VALUE_STRING" if isinstance(value, str) else "VALUE_NUMBER"
 
 
+class _Asked(msgspec.Struct):
+    """A search, read from its body.
+
+    Attributes:
+        query: what the query means, without the indices; None where more than that chooses the documents.
+        condition: of the documents that are aggregated.
+        shown: of those that are counted; fewer by post_filter.
+        wanted: of those that can be hits; fewer by search_after.
+    """
+
+    body: dict[str, Any]
+    indices: list[Index]
+    fields: Fields
+    size: int
+    start: int
+    order: list[Sort]
+    query: Condition | None
+    condition: Condition
+    shown: Condition
+    wanted: Condition
+
+    @property
+    def aggregations(self) -> Any:
+        """The aggregations as sent; None or empty where there are none."""
+        return self.body.get("aggs", self.body.get("aggregations"))
+
+    @property
+    def tracked(self) -> Any:
+        """Up to how many documents are counted; True for all, False for none."""
+        return self.body.get("track_total_hits", MAX_WINDOW)
+
+
+class _Found(NamedTuple):
+    hits: list[dict[str, Any]]
+    aggregations: dict[str, Any] | None
+    total: Total
+
+
 def search(
     engine: Engine, indices: list[Index], body: dict[str, Any], before: Condition | None = None
 ) -> dict[str, Any]:
@@ -57,6 +96,28 @@ def search(
         StoreError: the request is not valid, not supported, or took too long.
     """
     started = time.monotonic()
+    asked = _read(engine, indices, body, before)
+    found = _find(engine, asked)
+    shown: dict[str, Any] = {
+        "max_score": None if asked.order or not asked.size else 1.0 if found.hits else 0.0,
+        "hits": found.hits,
+    }
+    if found.total is not None:
+        shown = {"total": found.total, **shown}
+    shards = len(indices)
+    result: dict[str, Any] = {
+        "took": int((time.monotonic() - started) * 1000),
+        "timed_out": False,
+        "_shards": {"total": shards, "successful": shards, "skipped": 0, "failed": 0},
+        "hits": shown,
+    }
+    if found.aggregations is not None:
+        result["aggregations"] = found.aggregations
+    return result
+
+
+def _check(body: dict[str, Any]) -> None:
+    """Refuse what is not known or not supported, by its name."""
     for key, value in body.items():
         if key not in _BODY:
             if key in _ELASTIC:
@@ -65,6 +126,11 @@ def search(
     for key, value in body.items():
         if key in ("explain", "profile", "min_score") and value:
             raise UnsupportedError(f"[{key}] in a search")
+
+
+def _read(engine: Engine, indices: list[Index], body: dict[str, Any], before: Condition | None) -> _Asked:
+    """Read a search; its arguments and errors are those of `search`."""
+    _check(body)
     size, start = _whole(body, "size", 10), _whole(body, "from", 0)
     if start + size > MAX_WINDOW:
         raise illegal_argument(
@@ -74,11 +140,10 @@ def search(
             "set by changing the [index.max_result_window] index level setting."
         )
     fields = Fields(indices, engine.table.columns, engine.clock())
-    condition = all_of(
-        [in_indices(indices), compile_query(parse(body["query"]) if body.get("query") is not None else All(), fields)]
-    )
+    query: Condition | None = compile_query(parse(body["query"]) if body.get("query") is not None else All(), fields)
+    condition = all_of([in_indices(indices), query or TRUE])
     if before is not None:
-        condition = all_of([condition, before])
+        query, condition = None, all_of([condition, before])
     order = read_sort(body.get("sort"), fields) if indices else []
     if body.get("search_after") is not None and start > 0:
         raise StoreError(
@@ -86,57 +151,82 @@ def search(
             "action_request_validation_exception",
             "Validation Failed: 1: `from` parameter must be set to 0 when `search_after` is used;",
         )
-    numbered = {index.number: index for index in indices}
-    shown_condition = condition
+    shown = condition
     if body.get("post_filter") is not None:
-        shown_condition = all_of([condition, compile_query(parse(body["post_filter"]), fields)])
-    wanted = shown_condition
+        query, shown = None, all_of([condition, compile_query(parse(body["post_filter"]), fields)])
+    wanted = shown
     if body.get("search_after") is not None:
-        wanted = all_of([shown_condition, after(body["search_after"], order)])
-    aggregations = body.get("aggs", body.get("aggregations"))
-    most = engine.settings.max_body
-    table, tracked = engine.table, body.get("track_total_hits", MAX_WINDOW)
-    beside = (size or aggregations) and indices  # else there is nothing beside which to count
-    seconds = engine.settings.request_seconds
-    counting = engine.totals.begin(table, shown_condition, tracked, seconds) if beside else None
+        wanted = all_of([shown, after(body["search_after"], order)])
+    return _Asked(body, indices, fields, size, start, order, query, condition, shown, wanted)
 
-    def read(*, several: bool) -> Any:
-        """Return hits, aggregations and total; None where they are of two moments, as only single statements can be."""
+
+def _find(engine: Engine, asked: _Asked) -> _Found:
+    """Find hits, aggregations and total, all of one moment.
+
+    First with the index in memory and the total counted beside, which holds if no load was committed meanwhile; else in
+    one transaction.
+    """
+    table, seconds = engine.table, engine.settings.request_seconds
+    view = engine.postings.view(table, asked.indices)
+    known, rest = view.total(asked.query) if asked.query else (0, asked.indices)
+    uncounted = asked.shown if len(rest) == len(asked.indices) else all_of([in_indices(rest), asked.query or TRUE])
+    counting = None
+    if asked.size or asked.aggregations or uncounted == FALSE:  # else there is nothing beside which to count
+        counting = engine.totals.begin(table, uncounted, asked.tracked, seconds, known)
+    several = bool(asked.aggregations)
+    if counting:
         with _reading(engine, table, several=several) as cursor:
-            hits = read_hits(cursor, wanted, order, start, size, numbered, body, most)
+            hits = _hits(engine, asked, cursor, _bound(asked, view))
+            aggregations = _aggregated(engine, asked, cursor, view)
+            holds, counted = counting()
+            if holds and view.holds():
+                return _Found(hits, aggregations, counted)
+            if several and not view.used:
+                return _Found(hits, aggregations, total(cursor, asked.shown, asked.tracked))
+    with _reading(engine, table, several=True) as cursor:
+        hits = _hits(engine, asked, cursor, None)
+        aggregations = _aggregated(engine, asked, cursor, None)
+        return _Found(hits, aggregations, total(cursor, asked.shown, asked.tracked))
 
-            def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
-                known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
-                by = read_sort(options.get("sort"), fields)
-                first, number = options.get("from", 0), options.get("size", 3)
-                found = read_hits(cursor, within, by, first, number, numbered, options, most)
-                best = 1.0 if found and not by else None
-                return {"total": total(cursor, within, True), "max_score": best, "hits": found}
 
-            aggregator = Aggregator(fields, cursor, top, typed=bool(body.get("typed_keys")))
-            computed = aggregator.all(aggregations, condition) if aggregations and indices else None
-            holds, counted = counting() if counting else (False, None)
-            if not holds and not several:
-                return None
-            return hits, computed, counted if holds else total(cursor, shown_condition, tracked)
+def _hits(engine: Engine, asked: _Asked, cursor: Any, bound: Condition | None) -> list[dict[str, Any]]:
+    numbered = {index.number: index for index in asked.indices}
+    most = engine.settings.max_body
+    return read_hits(cursor, asked.wanted, asked.order, asked.start, asked.size, numbered, asked.body, most, bound)
 
-    hits, computed, counted = (None if aggregations or not counting else read(several=False)) or read(several=True)
-    shards = len(indices)
-    shown: dict[str, Any] = {
-        "max_score": None if order or not size else 1.0 if hits else 0.0,
-        "hits": hits,
-    }
-    if counted is not None:
-        shown = {"total": counted, **shown}
-    result: dict[str, Any] = {
-        "took": int((time.monotonic() - started) * 1000),
-        "timed_out": False,
-        "_shards": {"total": shards, "successful": shards, "skipped": 0, "failed": 0},
-        "hits": shown,
-    }
-    if computed is not None:
-        result["aggregations"] = computed
-    return result
+
+def _bound(asked: _Asked, view: View) -> Condition | None:
+    """Return a condition that the hits have, and little else; None where none is known."""
+    if not asked.query or asked.wanted != asked.condition or not asked.size:
+        return None
+    most = asked.start + asked.size
+    if not asked.order:
+        return view.earliest(asked.query, most)
+    key = asked.order[0]
+    if len(asked.order) > 1 or key.kind != "date" or key.missing_first:
+        return None
+    if key.expression not in asked.fields.columns.single.values():
+        return None
+    return view.outermost(asked.query, str(key.expression), most, newest=key.descending)
+
+
+def _aggregated(engine: Engine, asked: _Asked, cursor: Any, view: View | None) -> dict[str, Any] | None:
+    if not asked.aggregations or not asked.indices:
+        return None
+    numbered = {index.number: index for index in asked.indices}
+    most = engine.settings.max_body
+
+    def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
+        known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
+        by = read_sort(options.get("sort"), asked.fields)
+        first, number = options.get("from", 0), options.get("size", 3)
+        found = read_hits(cursor, within, by, first, number, numbered, options, most)
+        best = 1.0 if found and not by else None
+        return {"total": total(cursor, within, True), "max_score": best, "hits": found}
+
+    typed = bool(asked.body.get("typed_keys"))
+    aggregator = Aggregator(asked.fields, cursor, top, typed=typed, intervals=view.intervals if view else None)
+    return aggregator.all(asked.aggregations, asked.condition)
 
 
 def count(engine: Engine, indices: list[Index], query: Any) -> int:
@@ -168,22 +258,6 @@ def _reading(engine: Engine, table: Table, *, several: bool) -> Iterator[duckdb.
         if several:
             with suppress(duckdb.Error):  # there is none any more, or none yet
                 cursor.execute("ROLLBACK")
-
-
-def in_indices(indices: list[Index]) -> Condition:
-    """Return the condition that a document is in one of the indices."""
-    if not indices:
-        return FALSE
-    numbers = sorted(index.number for index in indices)
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    if len(runs) <= MAX_RUNS:  # daily indices are made one after another; a range is told from a column's bounds
-        return "(" + " OR ".join(f"number BETWEEN {low} AND {high}" for low, high in runs) + ")", []
-    return f"(number IN ({', '.join(map(str, numbers))}))", []
 
 
 def _whole(body: dict[str, Any], name: str, default: int) -> int:

@@ -8,6 +8,7 @@ the `columns` table, so no text of a user ever becomes part of a statement.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,8 @@ class Table:
         columns: those that there are.
         loaded: last sequence number in it.
         commits: changes before and after each commit of a load, so it is odd during one.
+        changes: number of an index → how often loads changed it, and when last, by the monotonic clock; noted before
+            the commit.
 
     Raises:
         duckdb.Error: the file is no database, or damaged.
@@ -109,6 +112,7 @@ class Table:
             raise duckdb.InvalidInputException(f"{path} has format {state[1]}; this program reads format {FORMAT}")
         self.loaded: int = state[0]
         self.commits = 0
+        self.changes: dict[int, tuple[int, float]] = {}
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return this thread's own connection for reading."""
@@ -213,6 +217,7 @@ class Table:
                     )
             connection.execute("UPDATE state SET loaded = ?", [batch.sequence])
             self.commits += 1
+            self._note({operation.number for operation in batch.operations}.union(batch.dropped))
             try:
                 connection.execute("COMMIT")
             finally:
@@ -222,6 +227,11 @@ class Table:
             raise
         self.columns = columns
         self.loaded = batch.sequence
+
+    def _note(self, numbers: Iterable[int]) -> None:
+        moment = time.monotonic()
+        for number in numbers:
+            self.changes[number] = (self.changes.get(number, (0, 0.0))[0] + 1, moment)
 
     def _with_columns(self, operations: Iterable[Operation]) -> Columns:
         single, many = dict(self.columns.single), dict(self.columns.many)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from compose.store.conditions import Condition
+from compose.store.conditions import FALSE, Condition
 from compose.store.deadline import Deadlines
 from compose.store.table import Table
 
@@ -30,7 +30,7 @@ class Totals:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="totals")
 
     def begin(
-        self, table: Table, condition: Condition, tracked: Any, seconds: float
+        self, table: Table, condition: Condition, tracked: Any, seconds: float, known: int = 0
     ) -> Callable[[], tuple[bool, Total]]:
         """Begin to count; the caller must not have begun to read before this call.
 
@@ -39,6 +39,7 @@ class Totals:
             condition: of the documents.
             tracked: as in `total`.
             seconds: how long it may take.
+            known: how many more there are, that the condition does not select.
 
         Returns:
             A function that returns whether the total is of the moment that the caller has read, and the total.
@@ -48,7 +49,9 @@ class Totals:
             return lambda: (True, None)
         if before % 2:
             return lambda: (False, None)
-        counting = self._pool.submit(self._count, table, condition, tracked, seconds)
+        if condition == FALSE:
+            return lambda: (table.commits == before, _shown(known, tracked))
+        counting = self._pool.submit(self._count, table, condition, tracked, seconds, known)
 
         def ended() -> tuple[bool, Total]:
             if counting.cancel():  # no thread has begun it
@@ -58,23 +61,24 @@ class Totals:
 
         return ended
 
-    def _count(self, table: Table, condition: Condition, tracked: Any, seconds: float) -> Total:
+    def _count(self, table: Table, condition: Condition, tracked: Any, seconds: float, known: int) -> Total:
         cursor = table.cursor()
         with self._deadlines.within(cursor, seconds):
-            return total(cursor, condition, tracked)
+            return total(cursor, condition, tracked, known)
 
     def stop(self) -> None:
         """Return when nothing counts any more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def total(cursor: Any, condition: Condition, tracked: Any) -> dict[str, Any] | None:
+def total(cursor: Any, condition: Condition, tracked: Any, known: int = 0) -> Total:
     """Count what a condition selects.
 
     Args:
         cursor: of the database.
         condition: of the documents.
         tracked: up to how many are counted; True for all, False for none.
+        known: how many more there are, that the condition does not select.
 
     Returns:
         The total as a search shows it; None where nothing is counted.
@@ -82,12 +86,14 @@ def total(cursor: Any, condition: Condition, tracked: Any) -> dict[str, Any] | N
     if tracked is False:
         return None
     text, values = condition
-    if tracked is True:
-        value = cursor.execute(f"SELECT count(*) FROM documents WHERE {text}", values).fetchone()[0]  # noqa: S608 - see sql
+    rows = f"documents WHERE {text}"
+    if tracked is not True:
+        rows = f"(SELECT 1 FROM {rows} LIMIT {int(tracked) + 1})"  # noqa: S608 - see sql
+    (counted,) = cursor.execute(f"SELECT count(*) FROM {rows}", values).fetchone()  # noqa: S608 - see sql
+    return _shown(known + counted, tracked)
+
+
+def _shown(value: int, tracked: Any) -> Total:
+    if tracked is True or value <= int(tracked):
         return {"value": value, "relation": "eq"}
-    limit = int(tracked)
-    value = cursor.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM documents WHERE {text} LIMIT {limit + 1})",  # noqa: S608 - see sql
-        values,
-    ).fetchone()[0]
-    return {"value": min(value, limit), "relation": "gte" if value > limit else "eq"}
+    return {"value": int(tracked), "relation": "gte"}
