@@ -232,7 +232,12 @@ def _aggregated(engine: Engine, asked: _Asked, cursor: Any, view: View | None) -
 def count(engine: Engine, indices: list[Index], query: Any) -> int:
     """Return how many documents a query finds."""
     fields = Fields(indices, engine.table.columns, engine.clock())
-    condition = all_of([in_indices(indices), compile_query(parse(query) if query else All(), fields)])
+    asked = compile_query(parse(query) if query else All(), fields)
+    view = engine.postings.view(engine.table, indices)
+    known, rest = view.total(asked)
+    if not rest and view.holds():
+        return known
+    condition = all_of([in_indices(indices), asked])
     with _reading(engine, engine.table, several=False) as cursor:
         row = cursor.execute(f"SELECT count(*) FROM documents WHERE {condition[0]}", condition[1]).fetchone()  # noqa: S608 - see sql
     return int(row[0]) if row else 0
