@@ -49,6 +49,13 @@ def _service(settings: ShipperSettings, resend: bool) -> Service:
     return Service(settings, resend)
 
 
+def _why(service: Service) -> str:
+    """Return why a drain did not come to its end, and what comes of it."""
+    troubles = [f"{key}: {reason}" for key, reason in service.tally.stuck.items()]
+    troubles += [f"{path}: {trouble.text}" for path, trouble in service.tails.unreadable.troubles.items()]
+    return "; ".join(troubles[:5] or ["stopped, or the time is over; what is left is sent by the next run or drain"])
+
+
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML); SHIPPER_CONFIG.")
 
 
@@ -114,7 +121,7 @@ def drain(config: Path | None, timeout: float, resend: bool) -> None:
     click.echo(
         f"{counts['acknowledged']} acknowledged, {counts['already_there']} already there,"
         f" {counts['dead_letter']} dead letters, {service.maker.counts['expired']} expired"
-        + ("" if finished else "; not finished")
+        + ("" if finished else f"; not finished: {_why(service)}")
     )
     for kind, words in (
         ("expired", f"older than SHIPPER_RETENTION_DAYS={settings.retention_days} days, and not sent"),
@@ -199,6 +206,8 @@ def replay(config: Path | None, dry_run: bool) -> None:
     click.echo(f"{outcome.taken} taken, {outcome.there} were there already, {outcome.kept} refused again")
     for reason, count in outcome.reasons.most_common():
         click.echo(f"{count:8} {reason}")
+    if outcome.kept:
+        click.echo(f"they stay in {settings.state_dir}/dead-letters-*.jsonl, each with its line and reason")
     sys.exit(1 if outcome.kept else 0)
 
 

@@ -19,7 +19,8 @@ from shipper.deadletter import DeadLetter, DeadLetters, moment
 from shipper.errors import DeadLetterError, Stopped, SystemicError, Waiting
 from shipper.server import RefusedError, Server
 from shipper.settings import LOGIN
-from shipper.verdict import REFUSED, Cause, Item, Reply, Verdict, judge
+from shipper.tally import Tally
+from shipper.verdict import LATE, REFUSED, Cause, Item, Reply, Verdict, judge, remedy
 
 logger = logging.getLogger("shipper.delivery")
 T = TypeVar("T")
@@ -28,45 +29,6 @@ MASS = 20  # so many refused in a row, or most of a batch, is no fault of single
 PATIENCE = 8  # a record that failed so often while others of its index were taken is its own fault
 _OK = b'{"errors":false'
 LONGEST_PAUSE = 30.0
-
-
-class Tally:
-    """What has happened, for metrics and status; safe to use from several threads.
-
-    Attributes:
-        counts: by verdict: acknowledged, already_there, dead_letter, late, and requests, retries, bytes.
-        errors: by kind of error, how often a document was refused.
-        stuck: by index, or `server`, why records wait; empty when nothing does.
-        last_acknowledged: seconds since 1970; 0 before the first.
-        last_error: the newest trouble.
-        reachable: whether the last request was answered; None before the first.
-    """
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.errors: Counter[str] = Counter()
-        self.stuck: dict[str, str] = {}
-        self.last_acknowledged = 0.0
-        self.last_error: str | None = None
-        self.reachable: bool | None = None
-        self._lock = threading.Lock()
-        self._said: dict[str, float] = {}
-
-    def add(self, **amounts: int) -> None:
-        """Add to counts."""
-        with self._lock:
-            self.counts.update(amounts)
-
-    def trouble(self, key: str, text: str, level: int = logging.WARNING) -> None:
-        """Remember and log a trouble; the same key is logged at most twice a minute."""
-        now = time.monotonic()
-        with self._lock:
-            self.last_error = text
-            silent = now - self._said.get(key, -60.0) < 30
-            if not silent:
-                self._said[key] = now
-        if not silent:
-            logger.log(level, "%s", text)
 
 
 class Outcome(msgspec.Struct):
@@ -150,15 +112,14 @@ class Delivery:
             result = self._retrying.copy()(attempt)
         except Waiting as error:
             raise Stopped(str(error)) from None
-        self.tally.stuck.pop("server", None)
+        self.tally.over("server")
         return result
 
     def _pausing(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.tally.add(retries=1)
-        self.tally.stuck["server"] = str(error)
         level = logging.ERROR if isinstance(error, SystemicError) else logging.WARNING
-        self.tally.trouble(f"server:{type(error).__name__}", f"waiting, nothing is lost: {error}", level)
+        self.tally.waits("server", str(error), f"waiting, nothing is lost: {error}", level)
 
     def settle(self, batch: Batch, pending: Sequence[int]) -> Outcome:
         """Send the records and settle as many as can be.
@@ -189,7 +150,7 @@ class Delivery:
                 with self._lock:
                     self._good.update(taken)
                 for index in taken:
-                    self.tally.stuck.pop(index, None)
+                    self.tally.over(index)
             return Outcome([], {})
         return self._judge(batch, pending, items)
 
@@ -278,7 +239,7 @@ class Delivery:
             present = self._present(batch, numbers)
             there += len(present)
             good[index] += len(present)
-            late = Item(status=403, error=Cause(type="late", reason=f"the index {index} takes no writes any more"))
+            late = Item(status=403, error=Cause(type=LATE, reason=f"the index {index} takes no writes any more"))
             if absent := [(number, late) for number in numbers if number not in present]:
                 dead.setdefault(index, []).extend(absent)
         self._settled(acknowledged=taken, already_there=there)
@@ -291,14 +252,14 @@ class Delivery:
                     dead.setdefault(index, []).append((number, item))
                 else:
                     left.append(number)
-                    waits[index] = f"{item.status} {item.error.text() if item.error else ''}"
+                    told = item.error.text() if item.error else ""
+                    waits[index] = f"{item.status} {told}{remedy(item.error, index)}"
             for index, refused in dead.items():
                 left += self._bury(batch, index, refused, good[index], waits)
         for index in good.keys() - waits.keys():
-            self.tally.stuck.pop(index, None)
+            self.tally.over(index)
         for index, reason in waits.items():
-            self.tally.stuck[index] = reason
-            self.tally.trouble(f"index:{index}", f"{index} waits, nothing is lost: {reason}", logging.ERROR)
+            self.tally.waits(index, reason, f"{index} waits, nothing is lost: {reason}", logging.ERROR)
         if left:
             self.tally.add(retries=1)
         return Outcome(sorted(left), waits)
@@ -325,9 +286,10 @@ class Delivery:
         reason = first.text() if first else str(refused[0][1].status)
         streak = count if good else self._streak[index] + count
         if not self._mass_allowed and streak > MASS and count >= good:
+            cure = remedy(first, index).removeprefix("; ") or f"correct the mapping of {index}"
             waits[index] = (
-                f"{count} of {count + good} documents are refused ({reason}): too many to be single faults."
-                f" Correct the mapping of {index}; SHIPPER_MASS_DEAD_LETTERS=true lets them become dead letters"
+                f"{count} of {count + good} documents are refused ({reason}): too many to be single faults;"
+                f" {cure}; SHIPPER_MASS_DEAD_LETTERS=true lets them become dead letters"
             )
             return [number for number, _ in refused]
         try:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import sys
 
 from pythonjsonlogger.json import JsonFormatter
+
+
+class _Formatter(JsonFormatter):
+    """Writes the moment as our log lines have it: RFC 3339, UTC."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        moment = dt.datetime.fromtimestamp(record.created, dt.UTC)
+        return moment.strftime(datefmt or "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def log_to_stderr(**fields: int) -> None:
@@ -16,7 +25,7 @@ def log_to_stderr(**fields: int) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        JsonFormatter(
+        _Formatter(
             "%(asctime)s %(levelname)s %(name)s %(message)s",
             rename_fields={"asctime": "@timestamp", "levelname": "level", "name": "logger"},
             static_fields=fields or None,

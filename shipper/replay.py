@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import msgspec
@@ -11,6 +12,8 @@ from shipper.server import Server
 from shipper.verdict import Reply, Verdict, judge
 
 BATCH = 500
+_PLACE = re.compile(r"^\[\d+:\d+\] ")
+_IDENTITY = re.compile(r" in document with id '[^']*'\.?( Preview of field's value: '.*?')?(?=;|$)", re.DOTALL)
 
 
 class Outcome(msgspec.Struct):
@@ -29,12 +32,17 @@ class Outcome(msgspec.Struct):
     reasons: Counter[str] = msgspec.field(default_factory=Counter)
 
 
+def alike(kind: str, reason: str) -> str:
+    """Return a refusal without what differs from document to document: place, id, value."""
+    return f"{kind}: {_IDENTITY.sub('', _PLACE.sub('', reason))}"[:160]
+
+
 def listed(letters: DeadLetters) -> tuple[int, Counter[str]]:
     """Return how many letters there are, and how many by type and reason."""
     reasons: Counter[str] = Counter()
     for path in letters.files():
         for letter in read(path):
-            reasons[f"{letter.type}: {letter.reason}"[:160]] += 1
+            reasons[alike(letter.type, letter.reason)] += 1
     return reasons.total(), reasons
 
 
@@ -74,7 +82,6 @@ def _sent(part: list[DeadLetter], server: Server, outcome: Outcome) -> set[tuple
             settled.add((letter.index, letter.id))
             continue
         outcome.kept += 1
-        outcome.reasons[
-            f"{answer.error.type}: {answer.error.text()}"[:160] if answer.error else str(answer.status)
-        ] += 1
+        error = answer.error
+        outcome.reasons[alike(error.type, error.text()) if error else str(answer.status)] += 1
     return settled

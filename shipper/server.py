@@ -15,6 +15,7 @@ from shipper.settings import ShipperSettings, read_secret
 from shipper.verdict import FILTER_PATH, Cause, ErrorReply
 
 _BULK = {"content-type": "application/x-ndjson", "accept": "application/json"}
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")  # OpenSSL's words for a plain answer
 _JSON = {"content-type": "application/json", "accept": "application/json"}
 
 
@@ -132,10 +133,13 @@ class Server:
         except SerializationError:
             raise Waiting(f"{what}: the answer is not JSON; is a proxy in between?") from None
         except TlsError as error:
-            raise SystemicError(
-                f"{', '.join(self.addresses)}: {_brief(error)}; renew the server's certificate, or correct"
-                " SHIPPER_CA_FILE, or the clock of this machine"
-            ) from None
+            brief = _brief(error)
+            cure = (
+                "no TLS is spoken there: write http:// in SHIPPER_URL, or switch TLS on at the server"
+                if any(word in brief for word in _NO_TLS)
+                else "renew the server's certificate, or correct SHIPPER_CA_FILE, or the clock of this machine"
+            )
+            raise SystemicError(f"{', '.join(self.addresses)}: {brief}; {cure}") from None
         except TransportError as error:
             raise Waiting(f"{', '.join(self.addresses)}: {type(error).__name__}: {_brief(error)}") from None
         data = response.body

@@ -12,7 +12,7 @@ from pathlib import Path
 from shipper.batch import Batch
 from shipper.checkpoint import Checkpoint
 from shipper.deadletter import DeadLetters
-from shipper.delivery import Delivery, Tally
+from shipper.delivery import Delivery
 from shipper.discovery import Watch, find
 from shipper.dispatch import Dispatch
 from shipper.errors import SettingsError, StateError
@@ -24,7 +24,9 @@ from shipper.server import Server
 from shipper.settings import ShipperSettings
 from shipper.tail import Tail
 from shipper.tails import Tails
+from shipper.tally import Tally
 from shipper.target import Target
+from shipper.treatments import Treatments
 from shipper.unreadable import READ_ERRORS
 
 logger = logging.getLogger("shipper.service")
@@ -97,6 +99,7 @@ class Service:
         self._offered: ShipperSettings | None = None
         self._retired: list[Server] = []
         self._leaving = Leaving(settings.leave_when)
+        self._treatments = Treatments()
         self.reloads: Counter[str] = Counter(applied=0, refused=0)
 
     # -- the life of the process
@@ -237,6 +240,8 @@ class Service:
         left = sum(tail.lag for tail in self.tails.tails.values())
         if not self._idle():
             logger.warning("stopped with %d bytes not acknowledged; they are sent at the next start", left)
+        if news := self._treatments.news(self.maker.counts, float("inf")):
+            logger.warning("%s", news)
         unread = self.tails.unreadable.troubles
         if unread:
             logger.error("not read, for they cannot be: %s", ", ".join(sorted(unread)))
@@ -293,6 +298,8 @@ class Service:
             self._due[tail.number] = None
         self._note_new()
         self.tails.tidy(moment, now, self.settings.delete_acknowledged, lambda path: Path(path).unlink())
+        if news := self._treatments.news(self.maker.counts, moment):
+            logger.warning("%s", news)
         self._scan_cost = time.thread_time() - began
         self._scanned = time.monotonic()
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from shipper.monitoring import Status
 
 SHOWN = 20
+WIDTH = 200  # columns of what is written to a file or a pipe
 
 
 def fetch(url: str) -> bytes:
@@ -67,7 +68,7 @@ def show(url: str, as_json: bool, watch: bool) -> int:
                     status = msgspec.json.decode(fetch(url), type=Status)
                     live.update(render(status))
         elif not as_json:
-            Console().print(render(status))
+            Console(width=None if sys.stdout.isatty() else WIDTH).print(render(status))
     except (urllib.error.URLError, OSError) as error:
         sys.stderr.write(f"no shipper answers at {url} ({error}); start it, or name it by --url or SHIPPER_PORT\n")
         return 2

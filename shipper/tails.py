@@ -271,9 +271,13 @@ class Tails:
         tail.gone_at = tail.grew_at = 0.0
         self._changes += 1
         self.counts["truncated"] += 1
+        unread = max(0, tail.size - tail.read)
+        if not unread:
+            logger.info("%s was truncated to %d bytes; all of it that was seen had been read", tail.path, size)
+            return
         logger.warning(
             "%s was truncated to %d bytes; %d bytes were not read yet, which are lost unless a copy turns up",
-            tail.path, size, max(0, tail.size - tail.read),
+            tail.path, size, unread,
         )  # fmt: skip
 
     def tidy(self, moment: float, now: float, delete: bool, remove: Callable[[str], None]) -> None:

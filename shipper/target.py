@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 
 from shipper.checkpoint import State
-from shipper.delivery import Tally
 from shipper.errors import SystemicError
 from shipper.server import RefusedError, Server
 from shipper.settings import LOGIN, ShipperSettings
+from shipper.tally import Tally
 from shipper.templates import Templates
 
 

@@ -157,9 +157,10 @@ class Templates:
         wanted = body("ml-pipeline.mappings")["template"]["mappings"]["properties"]
         for name, field in wanted.items():
             if fields.get(name, {}).get("type") != field.get("type"):
+                would = f"map {name} as {fields[name].get('type')}" if name in fields else f"not map {name}"
                 raise SystemicError(
-                    f"a new index {index} would map {name} as {fields.get(name, {}).get('type', 'nothing')}, not as"
-                    f" {field.get('type')}: another template hides ours, or ours is missing; {_HELP}"
+                    f"a new index {index} would {would}; {field.get('type')} is wanted: our index template is not"
+                    f" installed, or another one hides it; {_HELP}"
                 )
         named = template.get("settings", {}).get("index", {}).get("lifecycle", {}).get("name")
         if named != POLICY:

@@ -73,6 +73,7 @@ FILTER_PATH = (
     "items.*.error.caused_by.type,items.*.error.caused_by.reason"
 )
 REFUSED = "refused_request"  # our own word: a request with this one document in it was not taken
+LATE = "late"  # our own word: the document is not in its index, which takes no writes any more
 _DOCUMENT = {
     REFUSED,
     "document_parsing_exception",
@@ -115,3 +116,21 @@ def judge(status: int, cause: Cause | None) -> Verdict:
     if kind in _DOCUMENT or (cause is not None and _TERM.search(cause.text())):
         return Verdict.DEAD
     return Verdict.SUSPECT
+
+
+def remedy(cause: Cause | None, index: str) -> str:
+    """Return what a person can do about an error that keeps an index waiting, after "; "; empty where nobody knows."""
+    if cause is None:
+        return ""
+    text = cause.text()
+    if cause.type == LATE:
+        return f'; allow writing again: PUT /{index}/_settings {{"index.blocks.write": null}}'
+    if "flood-stage" in text or "read-only-allow-delete" in text:
+        return "; free room on the disks of Elasticsearch, or delete old indices: it lifts the block itself then"
+    if "maximum" in text and "shards open" in text:
+        return "; delete old indices, or raise cluster.max_shards_per_node"
+    if cause.type == "index_closed_exception":
+        return f"; open it again: POST /{index}/_open"
+    if cause.type == "security_exception":
+        return "; give the shipper's user or key the right to create indices and documents in ml-pipeline-*"
+    return ""

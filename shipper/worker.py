@@ -21,7 +21,7 @@ from isal import igzip
 from shipper.batch import Batch
 from shipper.checkpoint import State
 from shipper.deadletter import DeadLetters
-from shipper.delivery import Delivery, Tally
+from shipper.delivery import Delivery
 from shipper.dispatch import Dispatch
 from shipper.errors import SettingsError
 from shipper.generation import digest
@@ -31,6 +31,7 @@ from shipper.reader import CHUNK, Reader, Source
 from shipper.reload import maker
 from shipper.server import Server
 from shipper.settings import ShipperSettings
+from shipper.tally import Tally
 from shipper.target import Target
 from shipper.unreadable import READ_ERRORS
 from shipper.wire import NUMBERS_TOGETHER, PARTS_TOGETHER, TEXT, Flush, Job, Part, Report, Tune, orders, send

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from shipper.batch import Batch
 from shipper.deadletter import DeadLetter, DeadLetters, read
-from shipper.delivery import Delivery, Outcome, Tally
+from shipper.delivery import Delivery, Outcome
 from shipper.errors import Waiting
 from shipper.server import RefusedError, Server
+from shipper.tally import Tally
 from shipper.verdict import Cause
 
 INDEX, OTHER = "ml-pipeline-2026.11.24", "ml-pipeline-2026.11.23"

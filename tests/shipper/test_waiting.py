@@ -13,9 +13,10 @@ from typing import cast
 
 import pytest
 
-from shipper.delivery import Outcome, Tally, pause
+from shipper.delivery import Outcome, pause
 from shipper.errors import Stopped, SystemicError, Waiting
 from shipper.server import Server
+from shipper.tally import Tally
 from tests.shipper.replies import (
     Replies,
     Room,
