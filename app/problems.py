@@ -7,6 +7,7 @@ from flask import Response
 
 from app.schema import MAX_PROBLEMS, Problem
 
+MAX_LOGGED = 20  # fields of one request that the log names
 TITLES = {
     400: "The body is not JSON that can be read",
     401: "An API key is needed",
@@ -28,22 +29,29 @@ class ServiceProblem(Exception):  # noqa: N818 - a problem in the sense of RFC 9
         detail: what is wrong and what to do, for the client; never a value that was sent.
         problems: each field that is wrong.
         retry_after: seconds after which to try again.
+        cause: what the log says besides, and the client is not told.
     """
 
     def __init__(
-        self, status: int, detail: str, problems: list[Problem] | None = None, retry_after: int | None = None
+        self,
+        status: int,
+        detail: str,
+        problems: list[Problem] | None = None,
+        retry_after: int | None = None,
+        cause: str = "",
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.problems = problems or []
         self.retry_after = retry_after
+        self.cause = cause
 
     def logged(self) -> str:
-        """Return the text for the log's `error`: at most 1,000 characters, no name or value of the client's own."""
-        if not self.problems:
-            return self.detail[:1000]
-        return "; ".join(f"{problem.logged} {problem.detail}" for problem in self.problems[:20])[:1000]
+        """Return the text for the log's `error`: no name or value of the client's own."""
+        if self.problems:
+            return "; ".join(f"{problem.logged} {problem.detail}" for problem in self.problems[:MAX_LOGGED])
+        return f"{self.detail}: {self.cause}" if self.cause else self.detail
 
 
 def problem_response(problem: ServiceProblem, request_id: str) -> Response:

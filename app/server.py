@@ -32,6 +32,7 @@ LOGGER = "app.service"
 # How workers come to be. Linux's own default is another one since Python 3.14; elsewhere a fork is not safe.
 WAY = "fork" if sys.platform == "linux" else "spawn"
 STOP_SECONDS = 12
+SLOW = 256  # connections of one worker that may be open without a request, or while a body comes in slowly
 ORPHAN_SECONDS = 1.0
 
 
@@ -116,9 +117,10 @@ def run(settings: AppSettings) -> None:
         port=settings.port,
         interface=Interfaces.WSGI,
         workers=settings.workers,
-        # One thread more than may run and wait: the gate, not the server's queue, says 503.
-        blocking_threads=settings.threads + settings.queue + 4,
-        backpressure=settings.threads + settings.queue + 64,
+        # A connection takes a place while it is open, and a thread while its request is read: more than may run and
+        # wait, so that the gate, not the server's queue, says 503, and slow clients hold up nobody else.
+        blocking_threads=settings.threads + settings.queue + SLOW,
+        backpressure=settings.threads + settings.queue + SLOW,
         respawn_failed_workers=True,
         respawn_interval=0.1,
         workers_kill_timeout=STOP_SECONDS,

@@ -24,7 +24,6 @@ def create_app(state: ServiceState) -> Flask:
     """Return the app that answers with what `state` holds."""
     app = Service("app", static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # a look at what is allowed is no prediction request
-    app.config["MAX_CONTENT_LENGTH"] = state.settings.max_body_bytes
     app.url_map.strict_slashes = False
     for module in (predict, feedback, health, metrics, openapi):
         app.register_blueprint(module.blueprint(state))

@@ -6,15 +6,16 @@ import functools
 import hmac
 import logging
 import re
-import threading
 import time
 import uuid
 from typing import Any
 
 import msgspec
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 
+from app.api import body
+from app.api.gate import Gate
 from app.model.about import ModelFailureError
 from app.monitoring.metrics import ENDPOINTS
 from app.problems import ServiceProblem, problem_response
@@ -23,33 +24,15 @@ from app.state import ServiceState
 
 LOGGER = "app.api"
 GUARDED = ("/predict", "/feedback")
+LOOKS = ("/health", "/ready", "/metrics", "/status")  # a monitor's: they leave no log line
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
+DETAILS = {
+    404: "this address is not known; GET /openapi.json lists all",
+    405: "this address does not take that method",
+}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # W3C Trace Context, level 1: version, trace id, parent id, flags
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-
-
-class Gate:
-    """Lets so many requests run and so many wait; the rest is told to come back."""
-
-    def __init__(self, running: int, waiting: int, seconds: float) -> None:
-        self._running = threading.Semaphore(running)
-        self._places = threading.Semaphore(running + waiting)
-        self._seconds = seconds
-
-    def enter(self) -> bool:
-        """Wait for one's turn; False when there is no place, or it took too long."""
-        if not self._places.acquire(blocking=False):
-            return False
-        if self._running.acquire(timeout=self._seconds):
-            return True
-        self._places.release()
-        return False
-
-    def leave(self) -> None:
-        """End one's turn."""
-        self._running.release()
-        self._places.release()
 
 
 def client_address(settings: AppSettings) -> str:
@@ -66,42 +49,43 @@ def client_address(settings: AppSettings) -> str:
 
 
 def read_json() -> Any:
-    """Return the decoded body.
+    """Return the decoded body of a guarded request.
 
     Raises:
-        ServiceProblem: 415, 413 or 400.
+        ServiceProblem: 400.
     """
-    if request.mimetype != "application/json" and not request.mimetype.endswith("+json"):
-        raise ServiceProblem(415, "send the body with Content-Type: application/json")
-    try:
-        body = request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise
-    except (OSError, HTTPException):
-        raise ServiceProblem(400, "the body could not be read to its end") from None
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        # msgspec says what and where, by byte; it shows no content but one character, which is left out here.
-        place = re.search(r"\(byte (\d+)\)", str(error))
-        where = f" (byte {place[1]})" if place else ""
-        raise ServiceProblem(400, f"the body is not valid JSON{where}") from None
-    except (RecursionError, UnicodeDecodeError):
-        raise ServiceProblem(400, "the body is nested too deeply or is not UTF-8") from None
+    return body.decode(g.body)
 
 
-def install(app: Flask, state: ServiceState) -> None:
-    """Put the steps around every request of the app."""
-    settings = state.settings
-    gate = Gate(settings.threads, settings.queue, settings.queue_seconds)
-    app.extensions["gate"] = gate
-    key = read_api_key(settings)
-    counted = functools.lru_cache(256)(state.metrics.requests.labels)
+class Passage:
+    """The steps around every request.
 
-    @app.before_request
-    def begin() -> None:
+    Args:
+        state: what they read and count in.
+
+    Raises:
+        SettingsError: the API key cannot be read.
+    """
+
+    def __init__(self, state: ServiceState) -> None:
+        self.state = state
+        settings = state.settings
+        self.gate = Gate(settings.threads, settings.queue, settings.queue_seconds)
+        self._rest = body.Rest()
+        self._key = read_api_key(settings)
+        self._counted = functools.lru_cache(256)(state.metrics.requests.labels)
+
+    def begin(self) -> None:
+        """Give the request its id; of a guarded one check the key, read the body and wait for its turn.
+
+        The body comes before the turn: a client that sends slowly, or never ends, holds up no other.
+
+        Raises:
+            ServiceProblem: 401, 413, 415, 400, or 503 where too many wait.
+        """
         g.started = time.perf_counter()
-        g.gated = False
+        g.gated = g.begun = False
+        g.unread = body.is_coming(request)
         headers = request.headers
         given = headers.get("X-Request-ID", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
@@ -112,80 +96,107 @@ def install(app: Flask, state: ServiceState) -> None:
         g.endpoint = rule if rule in ENDPOINTS else "unmatched"
         if rule not in GUARDED:
             return
-        state.users.seen(client_address(settings))
-        if key is not None:
-            given_key = request.headers.get("X-API-Key") or request.headers.get("Authorization", "").removeprefix(
-                "Bearer "
-            )
-            if not hmac.compare_digest(given_key.encode("utf-8", "replace"), key):
-                raise ServiceProblem(401, "send the key as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
-        if not gate.enter():
+        state = self.state
+        state.users.seen(client_address(state.settings))
+        if self._key is not None and not hmac.compare_digest(_given_key(), self._key):
+            raise ServiceProblem(401, "send the key as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
+        limit = state.settings.max_body_bytes
+        body.check(request, limit)
+        g.begun = True
+        g.body = body.read(request, limit)
+        g.unread = False
+        if not self.gate.enter():
             state.metrics.overload.inc()
             raise ServiceProblem(503, "too many requests are waiting; try again later", retry_after=1)
         g.gated = True
 
-    @app.errorhandler(ServiceProblem)
-    def refused(problem: ServiceProblem) -> Response:
+    def refused(self, problem: ServiceProblem) -> Response:
+        """Answer a request that is not served."""
         g.problem = problem
         return problem_response(problem, g.request_id)
 
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
+    def http_error(self, error: HTTPException) -> Response:
+        """Answer what Flask refuses."""
         code = error.code or 500
-        details = {
-            404: "this address is not known; GET /openapi.json lists all",
-            405: "this address does not take that method",
-            413: f"the body may have at most {settings.max_body_bytes} bytes",
-        }
-        problem = ServiceProblem(code, details.get(code, "the request was refused"))
-        response = refused(problem)
+        response = self.refused(ServiceProblem(code, DETAILS.get(code, "the request was refused")))
         if code == 405 and (allowed := getattr(error, "valid_methods", None)):
             response.headers["Allow"] = ", ".join(sorted(allowed))
         return response
 
-    @app.errorhandler(Exception)
-    def failed(error: Exception) -> Response:
+    def failed(self, error: Exception) -> Response:
+        """Answer a request on which the service failed; what and where is for the log alone."""
         # The kind of the error is for the log; its text may hold what the client sent.
-        problem = ServiceProblem(500, "the service failed on this request; its request_id finds the log line")
-        response = refused(problem)
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = ""
-        if place is not None:
-            frame = place.tb_frame
-            where = f" in {frame.f_globals.get('__name__')}.{frame.f_code.co_name}, line {place.tb_lineno}"
-        g.problem.cause = str(error) if isinstance(error, ModelFailureError) else f"{type(error).__name__}{where}"
-        return response
+        cause = str(error) if isinstance(error, ModelFailureError) else f"{type(error).__name__}{_place(error)}"
+        text = "the service failed on this request; its request_id finds the log line"
+        return self.refused(ServiceProblem(500, text, cause=cause))
 
-    @app.after_request
-    def finish(response: Response) -> Response:
+    def finish(self, response: Response) -> Response:
+        """Time and count the answer, log a refusal or failure, and leave no unread body on the connection."""
         duration = time.perf_counter() - g.started
+        self.end(None)
         endpoint = g.endpoint
-        if g.gated:
-            g.gated = False
-            gate.leave()
         response.headers["X-Request-ID"] = g.request_id
         status = response.status_code
-        state.metrics.duration[endpoint].observe(duration)
+        metrics = self.state.metrics
+        metrics.duration[endpoint].observe(duration)
         method = request.method if request.method in METHODS else "other"
-        counted(endpoint, method, str(status)).inc()
+        self._counted(endpoint, method, str(status)).inc()
         if endpoint == "/predict":
-            state.errors.add([0, 1] if status >= 500 else [0])
+            self.state.errors.add([0, 1] if status >= 500 else [0])
             if status >= 500:
-                state.metrics.failed.inc()
+                metrics.failed.inc()
             elif status >= 400:
-                state.metrics.invalid.inc()
-        if status >= 400 and endpoint not in ("/health", "/ready", "/metrics", "/status"):
-            _log_problem(state, status, method, duration)
+                metrics.invalid.inc()
+        if status >= 400 and endpoint not in LOOKS:
+            _log_problem(self.state, status, method, duration)
+        if g.unread:
+            self._rest.dismiss(request, response, begun=g.begun)
         return response
+
+    def end(self, _: BaseException | None) -> None:
+        """End the request's turn, whatever became of it."""
+        if g.get("gated"):
+            g.gated = False
+            self.gate.leave()
+
+
+def install(app: Flask, state: ServiceState) -> None:
+    """Put the steps around every request of the app.
+
+    Raises:
+        SettingsError: the API key cannot be read.
+    """
+    passage = Passage(state)
+    app.extensions["gate"] = passage.gate
+    app.before_request(passage.begin)
+    app.register_error_handler(ServiceProblem, passage.refused)
+    app.register_error_handler(HTTPException, passage.http_error)
+    app.register_error_handler(Exception, passage.failed)
+    app.after_request(passage.finish)
+    app.teardown_request(passage.end)
+
+
+def _given_key() -> bytes:
+    headers = request.headers
+    if (key := headers.get("X-API-Key")) is None:
+        scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+        key = credentials.strip() if scheme.lower() == "bearer" else ""
+    return key.encode("utf-8", "replace")
+
+
+def _place(error: Exception) -> str:
+    """Return where an error was raised, in words."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return ""
+    frame = place.tb_frame
+    return f" in {frame.f_globals.get('__name__')}.{frame.f_code.co_name}, line {place.tb_lineno}"
 
 
 def _log_problem(state: ServiceState, status: int, method: str, duration: float) -> None:
     problem: ServiceProblem | None = g.problem
-    text = problem.logged() if problem else "refused"
-    if problem is not None and (cause := getattr(problem, "cause", None)):
-        text = f"{text}: {cause}"
     model = state.model
     state.log.event(
         logging.ERROR if status >= 500 else logging.WARNING,
@@ -193,7 +204,7 @@ def _log_problem(state: ServiceState, status: int, method: str, duration: float)
         "request failed" if status >= 500 else "request refused",
         request_id=g.request_id,
         duration=round(duration, 6),
-        error=text,
+        error=problem.logged() if problem else "refused",
         model_type=model.about.model_type if model else None,
         model_version=model.about.version if model else None,
         endpoint=g.endpoint,
@@ -203,6 +214,6 @@ def _log_problem(state: ServiceState, status: int, method: str, duration: float)
     )
 
 
-def json_response(body: object) -> Response:
-    """Return a 200 with the body as JSON."""
-    return Response(msgspec.json.encode(body), content_type="application/json")
+def json_response(content: object) -> Response:
+    """Return a 200 with the content as JSON."""
+    return Response(msgspec.json.encode(content), content_type="application/json")

@@ -145,7 +145,10 @@ def train_if_missing(settings: StackSettings) -> None:
         check=False,
     )
     if done.returncode:
-        raise StackError(f"the model could not be trained (exit code {done.returncode}); its own words are above")
+        raise StackError(
+            f"nothing was started: `ml-app train --if-missing`, which comes first, ended with exit code "
+            f"{done.returncode}; it says above what is wrong"
+        )
 
 
 def greeting(settings: StackSettings, seconds: float, running: frozenset[str] = frozenset()) -> str:

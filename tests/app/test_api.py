@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.api.request import Gate
+from app.api.gate import Gate
 from app.model.served import ServedBundle
 from app.schema import NAMES
 from app.state import ServiceState
