@@ -59,7 +59,8 @@ def layout(spread: TimeRange | None, zone: Zone, *, unit: str = "", height: int 
             "automargin": True,
             "fixedrange": True,
         },
-        "xaxis": {"showgrid": False, "nticks": 7, "automargin": True, "zeroline": False},
+        # The labels stand a little lower: the first one must not touch the 0 of the value axis.
+        "xaxis": {"showgrid": False, "nticks": 7, "automargin": True, "zeroline": False, "ticklabelstandoff": 6},
         "dragmode": "zoom",
         "transition": {"duration": 0},
     }
@@ -86,6 +87,7 @@ def lines(
             # A line through two or three points is hardly seen at the edge of an hour.
             "mode": "lines+markers" if sum(value is not None for value in each.values) < 6 else "lines",
             "marker": {"size": 5},
+            "cliponaxis": False,  # the newest point lies on the edge
             "name": each.name or "value",
             "x": [zone.wall(at) for at in each.times],
             "y": list(each.values),

@@ -116,8 +116,29 @@ class SampleHistory:
         if why := definitions.needs_prometheus(expr):
             raise NeedsPrometheusError(f"needs Prometheus: {why}")
         tree = definitions.tree(expr)
-        reach = self._clock() - float(times[0]) + definitions.longest_window(tree)
-        return Evaluator(self.level(reach), times).vector(tree)
+        back = self._clock() + definitions.longest_window(tree)
+        coarse, fine = (self.level(back - float(times[at])) for at in (0, -1))
+        found = Evaluator(coarse, times).vector(tree)
+        return found if fine is coarse else with_newest(found, Evaluator(fine, times[-1:]).vector(tree), len(times))
+
+
+def with_newest(curves: list[Curve], newest: list[Curve], count: int) -> list[Curve]:
+    """Return curves whose last moment is that of others: a long range ends with the figure that a short one shows.
+
+    Args:
+        curves: over `count` moments, from samples up to half an hour apart; changed in place.
+        newest: the same expression at the last moment alone, from samples that lie closer.
+    """
+    told = {tuple(sorted(curve.labels.items())): curve for curve in newest}
+    for curve in curves:
+        one = told.pop(tuple(sorted(curve.labels.items())), None)
+        curve.there[-1] = one is not None
+        curve.values[-1] = math.nan if one is None else one.values[0]
+    for one in told.values():
+        values, there = np.full(count, np.nan), np.zeros(count, bool)
+        values[-1], there[-1] = one.values[0], True
+        curves.append(Curve(one.labels, values, there))
+    return [curve for curve in curves if curve.there.any()]
 
 
 class PrometheusHistory:

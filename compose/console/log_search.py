@@ -121,15 +121,3 @@ def page_body(asked: Asked, after: list[Any] | None = None, size: int = PAGE) ->
         "sort": [{TIME_FIELD: {"order": "desc", "format": "strict_date_optional_time_nanos"}}, {"_doc": "desc"}],
     }
     return body | ({"search_after": after} if after else {})
-
-
-def newer_body(asked: Asked, newest: str, size: int = PAGE) -> dict[str, Any]:
-    """Return the search of lines newer than one already shown, for following."""
-    newer = {"range": {TIME_FIELD: {"gt": newest}}}
-    filters = [each for each in asked.filters() if "range" not in each]
-    return {
-        "size": size,
-        "track_total_hits": False,
-        "query": {"bool": {"filter": [*filters, newer]}},
-        "sort": [{TIME_FIELD: {"order": "desc", "format": "strict_date_optional_time_nanos"}}, {"_doc": "desc"}],
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from collections.abc import Iterable, KeysView
 from datetime import datetime
 from typing import Any
@@ -46,7 +47,7 @@ def moment(text: str) -> float:
 
 
 class SampleSet:
-    """Series by metric; documents are added in the order of their times.
+    """Series by metric; documents are added in the order of their times, by one thread while others read.
 
     Args:
         spacing: seconds between two scrapes of this set.
@@ -58,6 +59,7 @@ class SampleSet:
         self._points: dict[str, dict[Labels, tuple[list[float], list[float]]]] = {}
         self._last: dict[tuple[str, str], KeysView[tuple[str, Labels]]] = {}
         self._arrays: dict[tuple[str, Labels], Series] = {}
+        self._lock = threading.RLock()
 
     def __bool__(self) -> bool:
         return bool(self._points)
@@ -90,41 +92,42 @@ class SampleSet:
 
     def point(self, name: str, labels: Labels, at: float, value: float) -> None:
         """Add one sample."""
-        of_metric = self._points.get(name)
-        if of_metric is None:
-            of_metric = self._points[name] = {}
-        held = of_metric.get(labels)
-        if held is None:
-            held = of_metric[labels] = ([], [])
-        times, values = held
-        if times and at <= times[-1]:
-            return
-        times.append(at)
-        values.append(value)
-        self._arrays.pop((name, labels), None)
-        self.newest = max(self.newest, at)
+        with self._lock:
+            of_metric = self._points.get(name)
+            if of_metric is None:
+                of_metric = self._points[name] = {}
+            held = of_metric.get(labels)
+            if held is None:
+                held = of_metric[labels] = ([], [])
+            times, values = held
+            if times and at <= times[-1]:
+                return
+            times.append(at)
+            values.append(value)
+            self._arrays.pop((name, labels), None)
+            self.newest = max(self.newest, at)
 
     def forget(self, before: float) -> None:
         """Drop samples older than `before`, and series that have none left."""
-        for name, found in list(self._points.items()):
-            for labels, (times, values) in list(found.items()):
-                cut = int(np.searchsorted(times, before))
-                if cut:
-                    del times[:cut], values[:cut]
-                    self._arrays.pop((name, labels), None)
-                if not times:
-                    del found[labels]
-            if not found:
-                del self._points[name]
+        with self._lock:
+            for name, found in list(self._points.items()):
+                for labels, (times, values) in list(found.items()):
+                    cut = int(np.searchsorted(times, before))
+                    if cut:
+                        del times[:cut], values[:cut]
+                        self._arrays.pop((name, labels), None)
+                    if not times:
+                        del found[labels]
+                if not found:
+                    del self._points[name]
 
     def series(self, name: str) -> list[Series]:
         """Return the series of a metric."""
         made = []
-        for labels, (times, values) in list(self._points.get(name, {}).items()):
-            known = self._arrays.get((name, labels))
-            if known is None:
-                size = min(len(times), len(values))
-                known = Series(dict(labels), np.array(times[:size]), np.array(values[:size]))
-                self._arrays[name, labels] = known
-            made.append(known)
+        with self._lock:
+            for labels, (times, values) in self._points.get(name, {}).items():
+                known = self._arrays.get((name, labels))
+                if known is None:
+                    known = self._arrays[name, labels] = Series(dict(labels), np.array(times), np.array(values))
+                made.append(known)
         return made

@@ -251,7 +251,7 @@ def _feedback(aims: Objectives) -> tuple[Panel, ...]:
         ),
         Panel(
             key="feature-drift",
-            title="Feature Drift (PSI)",
+            title="Feature Drift (PSI over its threshold)",
             description="Population stability index by input against training, over its own threshold: above 1 the "
             "input differs more than chance does.",
             kind="timeseries",

@@ -217,9 +217,3 @@ def search_body(visualisation: Visualisation, *, gte: str, lte: str, interval: s
     filters = [visualisation.query, {"range": {TIME_FIELD: {"gte": gte, "lte": lte}}}]
     whole = {"size": 0, "track_total_hits": True, "query": {"bool": {"filter": filters}}}
     return whole | ({"aggs": body} if body else {})
-
-
-def alert_body(alert: LogAlert = ERROR_BURST) -> dict[str, Any]:
-    """Return the `_count` body of the alert's condition, its window ending now."""
-    window = {"range": {TIME_FIELD: {"gt": f"now-{alert.window_minutes}m", "lte": "now"}}}
-    return {"query": {"bool": {"filter": [alert.query, window]}}}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import operator
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import yaml
 
 from compose.bootstrap import PIP_WHEEL
 from compose.stack.dependencies import canonical, pinned
+from compose.stack.settings import CHECKOUT
 from compose.stack.supervisor import StackError
 
 TIMEOUT_SECONDS = 20.0
@@ -24,6 +28,8 @@ PIP_SECONDS = 600
 MOST_PAGES = 50
 DOCKER_HUB = "registry-1.docker.io"
 _TAG = re.compile(r"(v?)(\d+(?:\.\d+)*)(.*)")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)")
+_BOUND = re.compile(r"(<=|<|==)\s*(\d+(?:\.\d+)*)")
 _VARIABLE = re.compile(r"\$\{(\w+):?-([^}]*)\}")
 
 
@@ -102,6 +108,24 @@ def newest(tag: str, others: list[str]) -> str | None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
+
+
+def our_ranges(project: Path) -> dict[str, str]:
+    """Return what a pyproject.toml asks for, by package: `>=2.0,<3`."""
+    told = tomllib.loads(project.read_text(encoding="utf-8"))
+    lists = [told["project"].get("dependencies", [])]
+    lists += told["project"].get("optional-dependencies", {}).values()
+    lists += told.get("dependency-groups", {}).values()
+    found = (_REQUIREMENT.match(each) for each in itertools.chain(*lists))
+    return {canonical(each[1]): each[2].strip() for each in found if each}
+
+
+def is_within(version: str, wanted: str) -> bool:
+    """Whether a version is not above a range's upper bound; only the numbers it begins with are compared."""
+    begins = re.match(r"\d+(?:\.\d+)*", version)
+    own = _numbers(begins[0]) if begins else ()
+    ends = {"<": operator.lt, "<=": operator.le, "==": operator.eq}
+    return all(ends[kind](own, _numbers(bound)) for kind, bound in _BOUND.findall(wanted))
 
 
 def tags(image: Image, client: httpx.Client) -> list[str]:
@@ -205,8 +229,11 @@ def _show_packages(lock: Path, say: Callable[[str], None]) -> tuple[int, list[st
     for pin in pins:
         mine.setdefault(pin.name, []).append(pin.version)
     old = {name: newer for name, newer in latest.items() if newer not in mine.get(name, [newer])}
+    ranges = our_ranges(CHECKOUT / "pyproject.toml")
     for name, newer in sorted(old.items()):
-        say(f"  {name:28}{', '.join(mine[name]):24} -> {newer}")
+        wanted = ranges.get(name, "")
+        ours = "" if is_within(newer, wanted) else f"   (pyproject.toml asks for {wanted}: raise that first)"
+        say(f"  {name:28}{', '.join(mine[name]):24} -> {newer}{ours}")
     return len(old), []
 
 

@@ -2,8 +2,9 @@
 
 One document holds one answer of one target: `up`, and `samples` as metric → labels as Prometheus writes them → value.
 Scrapes fall on multiples of 15 s since 1970; `every` is the coarsest step to which the document belongs, in scrapes,
-so that a long range is read from every 4th, 20th or 120th scrape by one term in the query. Only what panels, alerts
-and console ask for is kept. While the store is away, an hour of answers is held in memory.
+so that a long range is read from every 4th, 20th or 120th scrape by one term in the query; the first scrape of a run
+belongs to all, so that a run of some minutes is seen in seven days. Only what panels, alerts and console ask for is
+kept. While the store is away, an hour of answers is held in memory.
 """
 
 from __future__ import annotations
@@ -103,11 +104,11 @@ def samples(text: str, names: frozenset[str]) -> dict[str, dict[str, float | str
     return found
 
 
-def document(target: Target, tick: int, at: float, seconds: float, text: str | None) -> dict[str, Any]:
+def document(target: Target, every: int, at: float, seconds: float, text: str | None) -> dict[str, Any]:
     """Return the document of one scrape.
 
     Args:
-        tick: number of the scrape since 1970.
+        every: the coarsest of STEPS to which it belongs.
         at: when it began, seconds since 1970.
         seconds: how long it took.
         text: the exposition, None where there was no answer.
@@ -117,7 +118,7 @@ def document(target: Target, tick: int, at: float, seconds: float, text: str | N
         "job": target.job,
         "instance": target.address,
         "up": int(text is not None),
-        "every": coarsest(tick),
+        "every": every,
         "seconds": round(seconds, 6),
         "samples": samples(text, metrics()) if text is not None else {},
     }
@@ -148,7 +149,7 @@ class Sampler(threading.Thread):
         self._targets, self._store, self._clock = targets, store, clock
         self._held: deque[dict[str, Any]] = deque(maxlen=HELD)
         self._ended = threading.Event()
-        self._prepared = False
+        self._prepared = self._has_begun = False
         self.last_error: str | None = None
 
     def run(self) -> None:
@@ -172,7 +173,8 @@ class Sampler(threading.Thread):
         Raises:
             httpx.HTTPError: the store did not take it; it is kept for the next turn.
         """
-        tick = round(self._clock() / SECONDS)
+        every = coarsest(round(self._clock() / SECONDS)) if self._has_begun else max(STEPS)
+        self._has_begun = True
         for target in self._targets:
             at, began = self._clock(), time.perf_counter()
             try:
@@ -180,7 +182,7 @@ class Sampler(threading.Thread):
                 text = answer.text if answer.status_code == 200 else None
             except httpx.HTTPError:
                 text = None
-            self._held.append(document(target, tick, at, time.perf_counter() - began, text))
+            self._held.append(document(target, every, at, time.perf_counter() - began, text))
         self.flush(client)
 
     def flush(self, client: httpx.Client) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import httpx
 import msgspec
@@ -109,6 +109,23 @@ def test_following_shows_a_new_line(stack: RunningStack, visit: Callable[..., Vi
     sent = httpx.post(f"{stack.app}/predict", json=GUIDES, headers={"X-Request-ID": "followed-one"}, timeout=30)
     assert sent.status_code == 200
     viewer.says("followed-one", "#logs-lines")
+
+
+def test_following_shows_a_line_that_comes_late(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
+    """A line older than those on the page, as another worker's file brings it, is shown; an open line stays open."""
+    viewer = visit(stack.console + "/logs?tail=1")
+    viewer.says("prediction served", "#logs-lines")
+    opened = viewer.page.locator(LINES).filter(has_text="prediction served").first
+    request = opened.locator(".request").text_content() or ""
+    opened.locator("summary").click()
+    newest = viewer.page.locator(f"{LINES} time").first.get_attribute("datetime") or ""
+    at = datetime.fromisoformat(newest) - timedelta(milliseconds=1)
+    late = {"@timestamp": at.isoformat(), "level": "INFO", "message": "from another worker", "request_id": "late-one"}
+    with (stack.folder / "logs" / "late.jsonl").open("ab") as file:
+        file.write(msgspec.json.encode(late) + b"\n")
+    viewer.says("late-one", "#logs-lines")
+    same = viewer.page.locator(LINES).filter(has=viewer.page.locator(".request", has_text=request)).first
+    expect(same.locator("details")).to_have_attribute("open", "", timeout=PATIENCE)
 
 
 def test_the_hits_are_exported(stack: RunningStack, visit: Callable[..., Viewer]) -> None:

@@ -177,7 +177,12 @@ CASES: dict[str, Case] = {
         fires=_jump("ml_shipper_lost_bytes_total", 1), at=3, below=(_flat("ml_shipper_lost_bytes_total", 9),)
     ),
     "LogDiskFilling/warning": Case(
-        fires={"ml_log_disk_free_bytes": "2e9-7e6x130"}, at=16, below=({"ml_log_disk_free_bytes": "2e9-4e6x130"},)
+        fires={"ml_log_disk_free_bytes": "2e9-7e6x130"},
+        at=31,
+        below=(
+            {"ml_log_disk_free_bytes": "2e9-4e6x130"},
+            {"ml_log_disk_free_bytes": "9e9-3e8x12 5.4e9+0x118"},  # a program filled 3.6 GB in 12 minutes and ended
+        ),
     ),
     "LogDiskFilling/critical": Case(
         fires=_flat("ml_log_disk_free_bytes", 511 * MIB), at=1, below=(_flat("ml_log_disk_free_bytes", 512 * MIB),)

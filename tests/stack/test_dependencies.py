@@ -129,6 +129,39 @@ def test_what_has_a_newer_version_is_listed(outside: str, tmp_path: Path) -> Non
     assert ["prom/prometheus:v3.5.0", "->", "v3.10.1"] in lines
 
 
+@pytest.mark.parametrize(
+    ("version", "wanted", "within"),
+    [
+        ("2.9.1", ">=2.0,<3", True),
+        ("3.0", ">=2.0,<3", False),
+        ("3.0.post1", "<=3.0", True),
+        ("1.34.0", "==1.33.0", False),
+        ("99", ">=6", True),
+        ("99", "", True),
+    ],
+)
+def test_a_version_that_our_own_range_excludes_is_known(version: str, wanted: str, within: bool) -> None:
+    """`lock --upgrade` takes no version above the range, so it is told apart from one that it would take."""
+    assert outdated.is_within(version, wanted) is within
+
+
+def test_a_newer_version_beyond_our_own_range_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line names the range in pyproject.toml; a package without an upper bound has none."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["one>=1,<2 ; python_version > \'3\'", "two>=1"]\n'
+    )
+    (tmp_path / "lock.txt").write_text("one==1.5 \\\n    --hash=sha256:00\ntwo==1.5 \\\n    --hash=sha256:00\n")
+    (tmp_path / "compose.yaml").write_text("services: {}\n")
+    monkeypatch.setattr(outdated, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(outdated, "newest_packages", lambda _wanted: {"one": "2.1", "two": "2.1"})
+    assert not outdated.show(tmp_path / "lock.txt", tmp_path / "compose.yaml", print)
+    one, two, *_ = capsys.readouterr().out.splitlines()
+    assert one.endswith("-> 2.1   (pyproject.toml asks for >=1,<2: raise that first)")
+    assert two.endswith("-> 2.1")
+
+
 def test_what_is_newest_is_said_to_be_so(outside: str, tmp_path: Path) -> None:
     """Nothing to do is exit code 0."""
     given = files(tmp_path, "1.1", f"{outside}/prom/prometheus:v3.10.1")

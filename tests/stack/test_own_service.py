@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from compose.console import failed_requests
+from compose.console import failed_requests, level_bars
 from compose.console.pages import dashboard
 from compose.console.settings import ConsoleSettings
 from compose.console.store import Store
@@ -62,7 +62,7 @@ def test_the_page_s_program_is_seen_by_every_log_panel(store: str, tmp_path: Pat
         return found
 
     spread, zone = parse_range({}, time.time()), Zone("UTC")
-    bars = dashboard.levels_figure(asked(LOG_LEVELS), spread, zone, 60)["data"]
+    bars = level_bars.figure(asked(LOG_LEVELS), spread, zone, 60, height=230)["data"]
     assert {bar["name"]: sum(bar["y"]) for bar in bars} == {"INFO": 45, "ERROR": 5}
     means = dashboard.duration_figure(asked(REQUEST_DURATION), spread, zone)["data"][0]["y"]
     assert any(mean is not None and mean > 0 for mean in means)

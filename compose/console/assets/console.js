@@ -124,7 +124,9 @@
       const by = trigger();
       if (!by || !by.value) return none();
       const parameters = new URLSearchParams(search || "");
-      if (by.id === "logs-tail") return changed(search, { tail: parameters.get("tail") === "1" ? "" : "1" });
+      if (by.id === "logs-tail") {  // what is followed ends now
+        return changed(search, parameters.get("tail") === "1" ? { tail: "" } : { tail: "1", to: "" });
+      }
       if (by.id.startsWith("{")) {
         const level = JSON.parse(by.id).level;
         const levels = (parameters.get("level") || "").split(",").filter((each) => each);

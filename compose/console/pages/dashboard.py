@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from dash import Input, Output, html
 
-from compose.console import failed_requests, figures, parts, units
+from compose.console import failed_requests, figures, level_bars, parts, units
 from compose.console.address import parameters
 from compose.console.first import FirstContent
+from compose.console.log_line import line
 from compose.console.log_search import bar_width
 from compose.console.overview_data import Parts
-from compose.console.pages.logs import line
 from compose.console.parts import Component
 from compose.console.shell import viewer_zone
-from compose.console.store import AwayError
+from compose.console.store import AwayError, Store
 from compose.console.timerange import RangeError, TimeRange, Zone, parse_moment, parse_range, rfc3339
 from compose.provision.visualisations import (
     DASHBOARD_TITLE,
@@ -65,22 +66,6 @@ def _card(visualisation: Visualisation, *children: Component) -> Component:
     return parts.card(visualisation.title, note, notice, *children)
 
 
-def levels_figure(answer: dict[str, Any], spread: TimeRange, zone: Zone, width: int) -> dict[str, Any]:
-    """Return the stacked bars of lines over time by level."""
-    found: dict[str, tuple[list[float], list[float | None]]] = {}
-    for bucket in answer["aggregations"]["time"]["buckets"]:
-        for level in bucket["level"]["buckets"]:
-            times, counts = found.setdefault(str(level["key"]), ([], []))
-            times.append(bucket["key"] / 1000)
-            counts.append(level["doc_count"])
-    series = [
-        figures.Line(name=name, times=times, values=counts, colour=figures.LEVEL_COLOURS.get(name, "#7d8590"))
-        for name, (times, counts) in sorted(found.items(), key=lambda each: list(figures.LEVEL_COLOURS).index(each[0])
-                                            if each[0] in figures.LEVEL_COLOURS else 9)
-    ]  # fmt: skip
-    return figures.bars(series, spread, zone, width, height=230)
-
-
 def duration_figure(answer: dict[str, Any], spread: TimeRange, zone: Zone) -> dict[str, Any]:
     """Return the line of the mean duration."""
     buckets = answer["aggregations"]["time"]["buckets"]
@@ -99,47 +84,46 @@ def errors_table(lines: list[dict[str, Any]], zone: Zone) -> Component:
     """Return one row for each failed request, newest first."""
     rows: list[list[Component]] = [
         [
-            parts.moment(parse_moment(str(line[TIME_FIELD]), 0.0), zone),
-            *(str(line.get(name, "")) for name in ("level", "message", "error")),
-            html.Code(str(line["request_id"])),
+            parts.moment(parse_moment(str(each[TIME_FIELD]), 0.0), zone),
+            str(each.get("level", "")),
+            *(html.Span(str(each.get(name, "")), className="text") for name in ("message", "error")),
+            html.Code(str(each["request_id"])),
         ]
-        for line in lines
+        for each in lines
     ]
     headings = ["@timestamp", "level", "message", "error", "request_id"]
     return parts.table(headings, rows, empty="No failed request in this time range.", label=ERROR_ANALYSIS.title)
 
 
-def callbacks(first: FirstContent, asked: Parts) -> None:
-    """Register the page's callbacks: one for each visualisation, so that one that fails leaves the others."""
-    inputs = (Input("url", "search"), Input("tick", "n_intervals"), Input("refresh", "n_clicks"))
+class Answers:
+    """What the page shows, each part by itself, so that one that fails leaves the others.
 
-    def answer(visualisation: Visualisation, search: str) -> tuple[dict[str, Any], TimeRange, int]:
-        spread = parse_range(parameters(search), time.time())
+    Args:
+        store: where the lines are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def _search(self, visualisation: Visualisation, search: str) -> tuple[dict[str, Any], TimeRange, int]:
+        spread = _range(search)
         width = bar_width(spread.span)
         body = search_body(visualisation, gte=rfc3339(spread.start), lte=rfc3339(spread.end), interval=f"{width}s")
-        return asked.store.search(INDEX_PATTERN, body), spread, width
+        return self._store.search(INDEX_PATTERN, body), spread, width
 
-    @first.callback(
-        Output({"type": "chart", "key": LOG_LEVELS.id}, "figure"),
-        Output(f"{LOG_LEVELS.id}-notice", "children"),
-        *inputs,
-    )
-    def levels(search: str, _ticks: int, _clicks: int) -> tuple[Any, str]:
+    def levels(self, search: str) -> tuple[Any, str]:
+        """Return the bars of Log Levels Over Time, and a notice."""
         try:
-            found, spread, width = answer(LOG_LEVELS, search)
+            found, spread, width = self._search(LOG_LEVELS, search)
         except (AwayError, RangeError) as error:
             return parts.empty_figure(), f"No data: {error}."
-        figure = levels_figure(found, spread, viewer_zone(), width)
+        figure = level_bars.figure(found, spread, viewer_zone(), width, height=230)
         return figure, "" if figure["data"] else NOTHING
 
-    @first.callback(
-        Output({"type": "chart", "key": REQUEST_DURATION.id}, "figure"),
-        Output(f"{REQUEST_DURATION.id}-notice", "children"),
-        *inputs,
-    )
-    def durations(search: str, _ticks: int, _clicks: int) -> tuple[Any, str]:
+    def durations(self, search: str) -> tuple[Any, str]:
+        """Return the line of Request Duration Trends, and a notice."""
         try:
-            found, spread, _ = answer(REQUEST_DURATION, search)
+            found, spread, _ = self._search(REQUEST_DURATION, search)
         except (AwayError, RangeError) as error:
             return parts.empty_figure(), f"No data: {error}."
         buckets = found["aggregations"]["time"]["buckets"]
@@ -147,38 +131,62 @@ def callbacks(first: FirstContent, asked: Parts) -> None:
             return parts.empty_figure(), "No line with a duration in this time range."
         return duration_figure(found, spread, viewer_zone()), ""
 
-    @first.callback(Output("dashboard-success", "children"), Output(f"{SUCCESS_RATE.id}-notice", "children"), *inputs)
-    def success(search: str, _ticks: int, _clicks: int) -> tuple[Any, str]:
+    def success(self, search: str) -> tuple[Any, str]:
+        """Return the count and share of Prediction Success Rate, and a notice."""
         try:
-            found, spread, _ = answer(SUCCESS_RATE, search)
-            every = asked.store.count(INDEX_PATTERN, {"query": {"bool": {"filter": [spread.filter()]}}})
+            found, spread, _ = self._search(SUCCESS_RATE, search)
+            every = self._store.count(INDEX_PATTERN, {"query": {"bool": {"filter": [spread.filter()]}}})
         except (AwayError, RangeError) as error:
             return "", f"No data: {error}."
         count = found["hits"]["total"]["value"]
         share = f"{units.number(100 * count / every, 1)} % of {every:,} lines" if every else NOTHING
         return [html.P(f"{count:,}", className="panel-value stat"), html.P(share, className="hint")], ""
 
-    @first.callback(Output("dashboard-errors", "children"), Output(f"{ERROR_ANALYSIS.id}-notice", "children"), *inputs)
-    def errors(search: str, _ticks: int, _clicks: int) -> tuple[Any, str]:
+    def errors(self, search: str) -> tuple[Any, str]:
+        """Return the table of Error Analysis, and a notice."""
         try:
-            found = failed_requests.newest(asked.store, parse_range(parameters(search), time.time()))
+            found = failed_requests.newest(self._store, _range(search))
         except (AwayError, RangeError) as error:
             return "", f"No data: {error}."
         return errors_table(found, viewer_zone()), ""
 
-    @first.callback(Output("dashboard-list", "children"), Output("dashboard-list-notice", "children"), *inputs)
-    def listed(search: str, _ticks: int, _clicks: int) -> tuple[Any, Any]:
+    def listed(self, search: str) -> tuple[Any, Any]:
+        """Return the newest ERROR lines, and a notice."""
         try:
-            spread = parse_range(parameters(search), time.time())
             body = {
                 "size": ERRORS_SHOWN,
                 "sort": [{TIME_FIELD: "desc"}, {"_doc": "desc"}],
                 "track_total_hits": False,
-                "query": {"bool": {"filter": [ERROR_SEARCH.query, spread.filter()]}},
+                "query": {"bool": {"filter": [ERROR_SEARCH.query, _range(search).filter()]}},
             }
-            hits = asked.store.search(INDEX_PATTERN, body)["hits"]["hits"]
+            hits = self._store.search(INDEX_PATTERN, body)["hits"]["hits"]
         except (AwayError, RangeError) as error:
             return [], parts.notice(f"No data: {error}.", "attention")
         zone = viewer_zone()
         empty = "" if hits else parts.notice("No ERROR line in this time range.")
         return [line(hit, zone) for hit in hits], empty
+
+
+def _range(search: str) -> TimeRange:
+    return parse_range(parameters(search), time.time())
+
+
+def callbacks(first: FirstContent, asked: Parts) -> None:
+    """Register the page's callbacks: one for each part."""
+    answers = Answers(asked.store)
+    inputs = (Input("url", "search"), Input("tick", "n_intervals"), Input("refresh", "n_clicks"))
+    places: tuple[tuple[Output, str, Callable[[str], tuple[Any, Any]]], ...] = (
+        (Output({"type": "chart", "key": LOG_LEVELS.id}, "figure"), f"{LOG_LEVELS.id}-notice", answers.levels),
+        (
+            Output({"type": "chart", "key": REQUEST_DURATION.id}, "figure"),
+            f"{REQUEST_DURATION.id}-notice",
+            answers.durations,
+        ),
+        (Output("dashboard-success", "children"), f"{SUCCESS_RATE.id}-notice", answers.success),
+        (Output("dashboard-errors", "children"), f"{ERROR_ANALYSIS.id}-notice", answers.errors),
+        (Output("dashboard-list", "children"), "dashboard-list-notice", answers.listed),
+    )
+    for place, notice, answer in places:
+        first.callback(place, Output(notice, "children"), *inputs)(
+            lambda search, _ticks, _clicks, answer=answer: answer(search)
+        )

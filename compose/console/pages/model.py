@@ -103,9 +103,9 @@ def scores_card(told: dict[str, Any], cells: Cells, aims: Objectives) -> Compone
     ]
     shown = "labelled predictions" if told.get("scores_live") else "the hold-out"
     note = (
-        f"The gauge ml_model_accuracy shows {shown}: {told.get('labels', 0):,} of {aims.feedback_samples} labels are "
-        "in the window. The estimate is what calibrated probabilities promise without labels. Labels are counted "
-        "since the service started."
+        f"The gauge ml_model_accuracy shows {shown}: the window holds {told.get('labels', 0):,} labels, and "
+        f"{aims.feedback_samples:,} are wanted. The estimate is what calibrated probabilities promise without labels. "
+        "The labels of the table are those since the service started, as of the newest sample."
     )
     table = parts.table(headings, rows, empty="No scores.", label="Scores")
     return parts.card("Scores", table, html.P(note, className="hint after"), name="scores")

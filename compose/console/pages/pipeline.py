@@ -50,7 +50,7 @@ def layout() -> Component:
 
 
 class Rates:
-    """How fast each file is acknowledged, from one look to the next."""
+    """How fast each file is acknowledged, from one look to the next, whoever looks."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, int, float | None]] = {}
@@ -67,6 +67,10 @@ class Rates:
         speed = (acknowledged - then) / (now - before)
         self._seen[path] = (now, acknowledged, speed)
         return speed
+
+    def keep(self, paths: set[str]) -> None:
+        """Forget all other files: each day of each process has files of its own."""
+        self._seen = {path: known for path, known in self._seen.items() if path in paths}
 
 
 def top_cards(shipper: ServiceState, now: float) -> Component:
@@ -139,6 +143,8 @@ def files_card(shipper: ServiceState, rates: Rates, now: float) -> Component:
                 "measuring" if rate is None else f"{units.bytes_text(rate)}/s",
             ]
         )
+    if shipper.health != "away":
+        rates.keep({file["path"] for file in found})
     total = int(shipper.told.get("files_total") or len(found))
     more = html.Span(f"{total:,} under way", className="hint")
     headings = ["file", "size", "offset acknowledged", "waiting", "for", "rate"]

@@ -22,6 +22,12 @@ def address(alert: str) -> str:
     return f"/runbook#{alert.lower()}"
 
 
+def opening(text: str) -> list[str]:
+    """Return the blocks before the first section, without the page's title."""
+    before = re.split(r"^## ", text, maxsplit=1, flags=re.MULTILINE)[0]
+    return [block.strip() for block in re.sub(r"^# .*\n", "", before).split("\n\n") if block.strip()]
+
+
 def sections(text: str) -> list[tuple[str, list[str]]]:
     """Return title and blocks of each section; a block is what stands between two empty lines.
 
@@ -67,7 +73,8 @@ def layout() -> Component:
         )
         for title, blocks in sections(text)
     ]
-    return html.Div([html.H1("Runbook", className="page-title"), *cards, dcc.Store(id="runbook-shown")])
+    about = html.Div([block(each) for each in opening(text)], className="hint runbook")
+    return html.Div([html.H1("Runbook", className="page-title"), about, *cards, dcc.Store(id="runbook-shown")])
 
 
 def callbacks(app: Dash) -> None:

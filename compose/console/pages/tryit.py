@@ -10,8 +10,8 @@ import msgspec
 from dash import ALL, Dash, Input, Output, State, dcc, html, no_update
 
 from compose.console import parts, units
+from compose.console.log_line import line
 from compose.console.overview_data import Parts
-from compose.console.pages.logs import line
 from compose.console.parts import Component
 from compose.console.services import Services
 from compose.console.shell import viewer_zone
