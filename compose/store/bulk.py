@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from compose.store.duplicates import repeated_name
+from compose.store.duplicates import colons, repeated_name
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 
 
@@ -27,6 +27,26 @@ class Action(msgspec.Struct, gc=False):
     source: bytes = b""
     if_seq_no: int | None = None
     require_existing_index: bool = False
+
+
+class Creations(msgspec.Struct, gc=False):
+    """What nearly every bulk body asks for: documents with ids, all by one verb; the lists are parallel.
+
+    Attributes:
+        verb: index or create.
+        indices: names.
+        ids: none is empty.
+        sources: the documents as sent.
+    """
+
+    verb: str
+    indices: list[str]
+    ids: list[str]
+    sources: list[bytes]
+
+    def actions(self) -> list[Action]:
+        """Return them one by one."""
+        return [Action(self.verb, *each) for each in zip(self.indices, self.ids, self.sources, strict=True)]
 
 
 class _Meta(msgspec.Struct, forbid_unknown_fields=True, rename={"index": "_index", "id": "_id"}):
@@ -65,7 +85,48 @@ class _UsualHead(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _decode_usual = msgspec.json.Decoder(_UsualHead).decode
+_decode_all_usual = msgspec.json.Decoder(list[_UsualHead]).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
+
+
+def read_creations(body: bytes, default_index: str | None) -> Creations | None:
+    """Read a bulk body whose action lines are all alike, all at once.
+
+    Args:
+        body: newline-delimited JSON.
+        default_index: of actions that name none.
+
+    Returns:
+        None where any line is not like that, or is wrong: then `read_bulk` reads it.
+    """
+    lines = body.split(b"\n")
+    count = len(lines) // 2
+    if not count or lines.pop() or len(lines) % 2 or b"\r" in body:
+        return None
+    text = b"\n,".join(lines[::2])
+    # An action holds no array, so `,{` only stands between two: each line begins one, and there are as many as lines.
+    if text[:1] != b"{" or text.count(b"\n,{") != count - 1:
+        return None
+    try:
+        heads = _decode_all_usual(b"[%b]" % text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    verb = "create"
+    metas = [head.create for head in heads]
+    if metas.count(None) == len(metas):
+        verb, metas = "index", [head.index for head in heads]
+    if len(heads) != count or None in metas:
+        return None
+    indices = [meta.index for meta in metas if meta is not None]
+    ids = [meta.id for meta in metas if meta is not None]
+    unnamed = indices.count(None)
+    # As many colons behind quotes as names: none is there twice, and none beside them.
+    if None in ids or "" in ids or colons(text) != 3 * count - unnamed:
+        return None
+    named = [name if name is not None else default_index or "" for name in indices] if unnamed else indices
+    if "" in named:
+        return None
+    return Creations(verb, named, ids, lines[1::2])  # type: ignore[arg-type]  # no None is left in them
 
 
 def read_bulk(body: bytes, default_index: str | None) -> Iterator[Action]:

@@ -14,6 +14,7 @@ import numpy as np
 _FIRST = 1 << 17  # bits of the first layer
 _BITS_PER_ID = 48
 _PROBES = 6
+_BIT = np.left_shift(np.uint8(1), np.arange(8, dtype=np.uint8))
 
 
 class IdFilter:
@@ -23,13 +24,15 @@ class IdFilter:
         self._layers: list[Any] = [np.zeros(_FIRST // 8, dtype=np.uint8)]
         self._room = _FIRST // _BITS_PER_ID
 
-    def _positions(self, ids: Sequence[str]) -> Any:
+    @staticmethod
+    def positions(ids: Sequence[str]) -> Any:
+        """Return where ids lie, for `add` and `possible`: one row of numbers each probe."""
         hashes = np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids)).view(np.uint64)
         step = (hashes >> np.uint64(32)) | np.uint64(1)
-        return [hashes + np.uint64(probe) * step for probe in range(_PROBES)]
+        return hashes + np.arange(_PROBES, dtype=np.uint64)[:, None] * step
 
-    def add(self, ids: Sequence[str]) -> None:
-        """Remember ids."""
+    def add(self, ids: Sequence[str], positions: Any = None) -> None:
+        """Remember ids, whose positions may be known already."""
         if not ids:
             return
         while self._room < len(ids):
@@ -38,20 +41,22 @@ class IdFilter:
             self._room = bits // _BITS_PER_ID
         self._room -= len(ids)
         layer = self._layers[-1]
-        for position in self._positions(ids):
-            place = position & np.uint64(layer.size * 8 - 1)
-            np.bitwise_or.at(layer, place >> np.uint64(3), np.uint8(1) << (place & np.uint64(7)).astype(np.uint8))
+        place = ((self.positions(ids) if positions is None else positions) & np.uint64(layer.size * 8 - 1)).ravel()
+        np.bitwise_or.at(layer, (place >> np.uint64(3)).view(np.int64), _BIT[(place & np.uint64(7)).view(np.int64)])
 
-    def possible(self, ids: Sequence[str]) -> list[str]:
+    def possible(self, ids: Sequence[str], positions: Any = None) -> list[str]:
         """Return those ids that may have been added; the others certainly were not."""
         if not ids:
             return []
-        positions = self._positions(ids)
-        found = np.zeros(len(ids), dtype=bool)
+        known = self.positions(ids) if positions is None else positions
+        found: set[int] = set()
         for layer in self._layers:
-            everywhere = np.ones(len(ids), dtype=bool)
-            for position in positions:
-                place = position & np.uint64(layer.size * 8 - 1)
-                everywhere &= (layer[place >> np.uint64(3)] >> (place & np.uint64(7)).astype(np.uint8)) & 1 == 1
-            found |= everywhere
-        return [ids[number] for number in np.flatnonzero(found).tolist()]
+            mask, left = np.uint64(layer.size * 8 - 1), np.arange(len(ids))
+            for probe in known:  # few are left after the first
+                place = probe[left] & mask
+                set_bits = layer[(place >> np.uint64(3)).view(np.int64)] & _BIT[(place & np.uint64(7)).view(np.int64)]
+                left = left[set_bits != 0]
+                if not left.size:
+                    break
+            found.update(left.tolist())
+        return [ids[number] for number in sorted(found)]

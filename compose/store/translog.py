@@ -1,6 +1,7 @@
 """The translog: every change as one line of JSON, on the disk before it is answered.
 
-A batch is its operations' lines followed by one commit line with their number and CRC-32. Only whole batches count:
+A batch is its entries followed by one commit line with their number and CRC-32. An entry is the line of one operation,
+or a block: a line that says how many new documents follow, and their sources, a line each. Only whole batches count:
 what a crash left behind half-written was never answered and is cut off. Files are numbered; a file whose operations
 are all in the database is kept up to a limit of bytes, to rebuild from, then deleted.
 """
@@ -22,14 +23,39 @@ log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"translog-(\d{12})\.ndjson")
 _COMMIT = b'{"commit":'
+_BLOCK = b'{"block":'
 
 
 class Commit(msgspec.Struct):
-    """The line that ends a batch: last sequence number, number of operations, CRC-32 of their bytes."""
+    """The line that ends a batch: last sequence number, number of entries, CRC-32 of their bytes."""
 
     commit: int
     count: int
     crc: int
+
+
+class Block(msgspec.Struct):
+    """The line before the sources of new documents.
+
+    Attributes:
+        block: how many they are.
+        n: sequence number of the first.
+        x: number of the index of all, or of each.
+        d: their ids.
+    """
+
+    block: int
+    n: int
+    x: int | list[int]
+    d: list[str]
+
+    def lines(self, sources: list[bytes]) -> list[bytes]:
+        """Return the documents as lines of their own."""
+        numbers = self.x if isinstance(self.x, list) else [self.x] * self.block
+        return [
+            b'{"n":%d,"x":%d,"d":%s,"v":1,"s":%s}\n' % (self.n + place, number, msgspec.json.encode(name), source)
+            for place, (number, name, source) in enumerate(zip(numbers, self.d, sources, strict=True))
+        ]
 
 
 class _Numbered(msgspec.Struct):
@@ -41,6 +67,7 @@ class TranslogError(RuntimeError):
 
 
 _commit_decoder = msgspec.json.Decoder(Commit)
+_block_decoder = msgspec.json.Decoder(Block)
 _sequence_decoder = msgspec.json.Decoder(_Numbered)
 
 
@@ -48,31 +75,60 @@ def batches(path: Path) -> Iterator[tuple[int, list[bytes], int]]:
     """Read whole batches of one file.
 
     Returns:
-        For each: the last sequence number in it, the operations' lines, the offset behind it.
+        For each: the last sequence number in it, a line for each operation, the offset behind it.
     """
     lines: list[bytes] = []
-    offset, crc = 0, 0
+    offset, crc, entries = 0, 0, 0
     with path.open("rb") as file:
         for line in file:
             offset += len(line)
             if not line.endswith(b"\n"):
                 return
+            if line.startswith(_BLOCK):
+                try:
+                    block = _block_decoder.decode(line)
+                except msgspec.DecodeError:
+                    return
+                # Whatever a source looks like, it is one.
+                sources = list(itertools.islice(file, block.block))
+                if len(sources) != block.block or not sources[-1].endswith(b"\n"):
+                    return
+                text = b"".join(sources)
+                offset += len(text)
+                crc = zlib.crc32(text, zlib.crc32(line, crc))
+                entries += 1
+                lines += block.lines([source[:-1] for source in sources])
+                continue
             if not line.startswith(_COMMIT):
                 lines.append(line)
+                entries += 1
                 crc = zlib.crc32(line, crc)
                 continue
             try:
                 commit = _commit_decoder.decode(line)
             except msgspec.DecodeError:
                 return
-            if commit.count != len(lines) or commit.crc != crc:
+            if commit.count != entries or commit.crc != crc:
                 return
             yield commit.commit, lines, offset
-            lines, crc = [], 0
+            lines, crc, entries = [], 0, 0
 
 
 def _commit_line(last_sequence: int, count: int, crc: int) -> bytes:
     return b'{"commit":%d,"count":%d,"crc":%d}\n' % (last_sequence, count, crc)
+
+
+def block_of(first: int, numbers: int | list[int], ids: bytes, sources: list[bytes]) -> bytes:
+    """Return new documents as one entry.
+
+    Args:
+        first: sequence number of the first one.
+        numbers: of the index of all, or of each.
+        ids: as a JSON array.
+        sources: as they were sent, one line each.
+    """
+    head = b'{"block":%d,"n":%d,"x":%s,"d":%s}' % (len(sources), first, msgspec.json.encode(numbers), ids)
+    return b"\n".join([head, *sources, b""])
 
 
 def sync_directory(path: Path) -> None:
@@ -192,11 +248,11 @@ class Translog:
         os.fsync(self._handle)
         sync_directory(self.folder)
 
-    def append(self, lines: list[bytes], last_sequence: int) -> int:
+    def append(self, entries: list[bytes], last_sequence: int) -> int:
         """Write one batch, not yet durable.
 
         Args:
-            lines: one operation each, with its newline.
+            entries: an operation or a block each, with its last newline.
             last_sequence: sequence number of the last.
 
         Returns:
@@ -206,8 +262,8 @@ class Translog:
             OSError: it could not be written; nothing of it is left.
             TranslogError: an earlier fsync failed, so nothing more is written.
         """
-        data = b"".join(lines)
-        end = _commit_line(last_sequence, len(lines), zlib.crc32(data))
+        data = entries[0] if len(entries) == 1 else b"".join(entries)
+        end = _commit_line(last_sequence, len(entries), zlib.crc32(data))
         size = len(data) + len(end)
         with self._append_lock:
             if self._failed:

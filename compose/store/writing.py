@@ -85,7 +85,7 @@ class Writer:
         try:
             engine.check_writable()
         except WritesBlockedError as blocked:
-            return [(action.verb, _refusal(action, action.id, blocked)) for action in actions]
+            return [(action.verb, refusal(action, action.id, blocked)) for action in actions]
         with engine.lock:
             before = engine.sequence
             run = _Run(engine, refresh)
@@ -97,7 +97,7 @@ class Writer:
                     position = engine.commit(run.lines(), run.operations, run.changes, [])
                 except WritesBlockedError as blocked:
                     engine.sequence = before
-                    return [(action.verb, _refusal(action, action.id, blocked)) for action in actions]
+                    return [(action.verb, refusal(action, action.id, blocked)) for action in actions]
         # A 409 waits as well: the first copy may be in a batch whose fsync is still to come.
         engine.durable(position)
         if refresh:
@@ -159,7 +159,7 @@ class _Run:
                 try:
                     answer = self._one(action)
                 except StoreError as error:
-                    answer = _refusal(action, action.id, error)
+                    answer = refusal(action, action.id, error)
             answers.append((action.verb, answer))
         return answers
 
@@ -375,5 +375,6 @@ def _missing_index(name: str) -> StoreError:
     )  # fmt: skip
 
 
-def _refusal(action: Action, name: str | None, error: StoreError) -> dict[str, Any]:
+def refusal(action: Action, name: str | None, error: StoreError) -> dict[str, Any]:
+    """Return the answer to an action that is refused."""
     return {"_index": action.index, "_id": name, "status": error.status, "error": error.item()}

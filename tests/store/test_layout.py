@@ -76,5 +76,7 @@ def test_what_is_not_usual_is_left_to_the_slow_way(source: bytes) -> None:
     from compose.store.mapping import Mapping
 
     layout = layout_of(Mapping(index_body()["mappings"]))
+    usual = b'{"level": "INFO", "status": 200}'
     assert layout.read(source) is None
-    assert layout.read(b'{"level": "INFO", "status": 200}') is not None
+    assert layout.read_all([usual, source]) is None
+    assert layout.read_all([usual, usual]) == [layout.read(usual)] * 2

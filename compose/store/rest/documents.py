@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from compose.store.bulk import Action, read_bulk
+from compose.store.bulk import Action, read_bulk, read_creations
 from compose.store.catalogue import Index
+from compose.store.creations import create
 from compose.store.engine import Engine
 from compose.store.errors import IndexNotFoundError, StoreError
 from compose.store.rest.request import Reply, Request
@@ -20,19 +21,27 @@ def bulk(engine: Engine, request: Request) -> Reply:
     """Do a bulk request."""
     request.allow("refresh", "require_alias", "_source", "list_executed_pipelines")
     started = time.monotonic()
-    actions = list(read_bulk(request.body, request.variables.get("index")))
+    default, refresh = request.variables.get("index"), _refresh(request)
+    batch = None if refresh else read_creations(request.body, default)
+    if batch is not None and (items := create(engine, batch)) is not None:
+        return Reply({"errors": isinstance(items, list), "took": _since(started), "items": items})
+    actions = list(read_bulk(request.body, default)) if batch is None else batch.actions()
     nameless = [number for number, action in enumerate(actions, 1) if not action.index]
     if nameless:
         problems = "".join(f" {number}: index is missing;" for number in range(1, len(nameless) + 1))
         raise StoreError(400, "action_request_validation_exception", f"Validation Failed:{problems}")
-    answers = Writer(engine).apply(actions, refresh=_refresh(request))
+    answers = Writer(engine).apply(actions, refresh=refresh)
     return Reply(
         {
             "errors": any(answer.__class__ is dict and "error" in answer for _, answer in answers),
-            "took": int((time.monotonic() - started) * 1000),
+            "took": _since(started),
             "items": [{verb: answer} for verb, answer in answers],
         }
     )
+
+
+def _since(moment: float) -> int:
+    return int((time.monotonic() - moment) * 1000)
 
 
 def _refresh(request: Request) -> bool:
