@@ -138,7 +138,7 @@ def _new(engine: Engine, number: int, ids: list[str]) -> bool:
     positions = known.positions(ids)
     possible = known.possible(ids, positions)
     if possible and (
-        any((number, name) in engine.loader.pending for name in possible) or engine.table.versions(number, possible)
+        any(engine.loader.pending.get(number, name) for name in possible) or engine.table.versions(number, possible)
     ):
         return False
     known.add(ids, positions)

@@ -281,7 +281,7 @@ class Engine:
             found = self._filters[number] = IdFilter()
             for ids in self.table.ids(number):
                 found.add(ids)
-            found.add([name for owner, name in self.loader.pending if owner == number])
+            found.add(self.loader.pending.ids(number))
         return found
 
     def next_number(self) -> int:

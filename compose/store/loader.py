@@ -15,6 +15,7 @@ import duckdb
 import msgspec
 
 from compose.store.errors import StoreError, WritesBlockedError
+from compose.store.pending import Pending
 from compose.store.rows import Operation
 from compose.store.settings import StoreSettings
 from compose.store.table import ROW_GROUP, Batch, Table
@@ -77,7 +78,7 @@ class Loader:
 
     Attributes:
         table: the database; another one after it had to be opened again.
-        pending: index number and id → the newest change of a document that is not in the table yet.
+        pending: the changes of documents that are not in the table yet.
         waiting: what the next load takes.
         loads: how often it has loaded.
         last_error: what went wrong last, in words, or None.
@@ -93,7 +94,7 @@ class Loader:
     ) -> None:
         self.settings = settings
         self.table = table
-        self.pending: dict[tuple[int, str], Operation] = {}
+        self.pending = Pending()
         self.waiting = Waiting()
         self.loads = 0
         self.last_error: str | None = None
@@ -126,10 +127,9 @@ class Loader:
         waiting.catalogue.update(changes)
         for number in dropped:
             waiting.dropped.append(number)
-            for key in [known for known in self.pending if known[0] == number]:
-                del self.pending[key]
+            self.pending.drop(number)
         waiting.operations += operations
-        self.pending.update({(operation.number, operation.id): operation for operation in operations})
+        self.pending.add(operations)
         waiting.bytes += _size(operations)
         waiting.sequence = sequence
         waiting.moments.append((time.monotonic(), len(waiting.operations)))
@@ -238,11 +238,7 @@ class Loader:
                 self._loading = Waiting()
             raise
         with self._lock:
-            pending = self.pending
-            for operation in work.operations:
-                key = (operation.number, operation.id)
-                if pending.get(key) is operation:
-                    del pending[key]
+            self.pending.remove(work.operations)
             self._loading = Waiting()
             self.loads += 1
         with self._loaded:

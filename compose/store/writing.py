@@ -109,7 +109,7 @@ class Writer:
         engine, found, missing = self.engine, {}, []
         with engine.lock:
             for name in ids:
-                operation = engine.loader.pending.get((index.number, name))
+                operation = engine.loader.pending.get(index.number, name)
                 if operation is None:
                     missing.append(name)
                 elif operation.source is not None:
@@ -180,7 +180,7 @@ class _Run:
             known = self.engine.id_filter(number)
             loaded = []
             for each in known.possible(ids):
-                if (number, each) in pending:
+                if pending.get(number, each) is not None:
                     self.maybe_pending.add((number, each))
                 else:
                     loaded.append(each)
@@ -287,7 +287,7 @@ class _Run:
     def _known(self, key: tuple[int, str]) -> tuple[int, int] | None:
         known = self.versions.get(key)
         if known is None:
-            operation = self.engine.loader.pending.get(key)
+            operation = self.engine.loader.pending.get(*key)
             if operation is not None and operation.source is not None:
                 return operation.version, operation.sequence
             return None
