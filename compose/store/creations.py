@@ -52,18 +52,18 @@ def create(engine: Engine, batch: Creations) -> list[dict[str, Any]] | msgspec.R
         return None
     count = len(batch.ids)
     ids = msgspec.json.encode(batch.ids)
+    text = b"\n".join([*batch.sources, b""])
     try:
         engine.check_writable()
         with engine.lock:
-            plan = _plan(engine, batch)
+            plan = _plan(engine, batch, text)
             if plan is None:
                 return None
             before = engine.sequence
             engine.sequence += count
             try:
-                position = engine.commit(
-                    [block_of(before + 1, plan.numbers, ids, batch.sources)], _operations(batch, plan, before), {}, []
-                )
+                block = block_of(count, before + 1, plan.numbers, ids, text)
+                position = engine.commit([block], _operations(batch, plan, before), {}, [])
             except WritesBlockedError:
                 engine.sequence = before
                 raise
@@ -89,7 +89,7 @@ def _operations(batch: Creations, plan: Plan, before: int) -> list[Operation]:
     ]
 
 
-def _plan(engine: Engine, batch: Creations) -> Plan | None:
+def _plan(engine: Engine, batch: Creations, text: bytes) -> Plan | None:
     """Return what is to be written, after looking whether it all is as this way needs it; the caller holds the lock."""
     ids_of: dict[str, list[str]] = {}
     if batch.indices.count(batch.indices[0]) == len(batch.indices):
@@ -112,7 +112,7 @@ def _plan(engine: Engine, batch: Creations) -> Plan | None:
     records: Sequence[Any] | None
     if all(layout is some for layout in layouts.values()):
         each_layout = [some] * len(batch.ids)
-        records = some.read_all(batch.sources)
+        records = some.read_all(batch.sources, text)
     else:
         each_layout = [layouts[name] for name in batch.indices]
         records = [layout.read(source) for layout, source in zip(each_layout, batch.sources, strict=True)]

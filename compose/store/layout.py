@@ -99,8 +99,13 @@ class Layout:
         found: tuple[Any, ...] = self._kept(record)
         return found
 
-    def read_all(self, sources: list[bytes]) -> Sequence[tuple[Any, ...]] | None:
-        """Return for each document what `read` returns; None where the slow way must read any of them."""
+    def read_all(self, sources: list[bytes], text: bytes) -> Sequence[tuple[Any, ...]] | None:
+        """Return for each document what `read` returns; None where the slow way must read any of them.
+
+        Args:
+            sources: the documents.
+            text: all of them, a line each.
+        """
         decode = self._decode
         try:
             records = [decode(source) for source in sources]
@@ -113,7 +118,7 @@ class Layout:
             if is_date and values is not None:
                 values = read_timestamps(values)
             columns.append(values)
-        if None in columns or valued != colons(b"\n".join(sources)):
+        if None in columns or valued != colons(text):
             # Dates of several forms, nulls, or strings that hold what looks like a name: one by one.
             found = list(map(self.read, sources))
             return None if None in found else found  # type: ignore[return-value]  # as it says

@@ -118,17 +118,17 @@ def _commit_line(last_sequence: int, count: int, crc: int) -> bytes:
     return b'{"commit":%d,"count":%d,"crc":%d}\n' % (last_sequence, count, crc)
 
 
-def block_of(first: int, numbers: int | list[int], ids: bytes, sources: list[bytes]) -> bytes:
+def block_of(count: int, first: int, numbers: int | list[int], ids: bytes, text: bytes) -> bytes:
     """Return new documents as one entry.
 
     Args:
+        count: how many.
         first: sequence number of the first one.
         numbers: of the index of all, or of each.
         ids: as a JSON array.
-        sources: as they were sent, one line each.
+        text: their sources, a line each.
     """
-    head = b'{"block":%d,"n":%d,"x":%s,"d":%s}' % (len(sources), first, msgspec.json.encode(numbers), ids)
-    return b"\n".join([head, *sources, b""])
+    return b'{"block":%d,"n":%d,"x":%b,"d":%b}\n%b' % (count, first, msgspec.json.encode(numbers), ids, text)
 
 
 def sync_directory(path: Path) -> None:

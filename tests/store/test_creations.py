@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compose.store import creations
@@ -48,6 +48,7 @@ def test_many_dates_are_read_as_each_alone() -> None:
         assert read_timestamps(texts) == moments
 
 
+@settings(deadline=None)
 @given(st.datetimes(), st.datetimes())
 def test_any_two_dates_are_read_as_each_alone(first: dt.datetime, second: dt.datetime) -> None:
     """Any date is read as Python reads it."""
@@ -92,6 +93,7 @@ def one_by_one(body: bytes, default: str | None) -> list[Action] | None:
         return None
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(HEADS), st.sampled_from([b"{}", b'{"a":1}', b"", *HEADS])), max_size=4),
     st.sampled_from([b"\n", b"", b"\n\n"]),
@@ -123,6 +125,7 @@ def test_colons_are_counted_behind_quotes() -> None:
     assert colons(b"") == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=3), max_size=9), max_size=6))
 def test_the_filter_knows_all_that_was_added(groups: list[list[str]]) -> None:
     """No id that was added is called new, whatever came with it."""

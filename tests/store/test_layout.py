@@ -78,5 +78,5 @@ def test_what_is_not_usual_is_left_to_the_slow_way(source: bytes) -> None:
     layout = layout_of(Mapping(index_body()["mappings"]))
     usual = b'{"level": "INFO", "status": 200}'
     assert layout.read(source) is None
-    assert layout.read_all([usual, source]) is None
-    assert layout.read_all([usual, usual]) == [layout.read(usual)] * 2
+    assert layout.read_all([usual, source], b"%b\n%b\n" % (usual, source)) is None
+    assert layout.read_all([usual, usual], b"%b\n%b\n" % (usual, usual)) == [layout.read(usual)] * 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compose.store.pending import Pending
@@ -18,6 +18,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(STEPS)
 def test_the_newest_change_of_each_document_waits(steps: list[tuple[str, object]]) -> None:
     """Whatever comes, is loaded in its order or is dropped with its index: what waits is as in one dictionary."""
