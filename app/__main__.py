@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.model.evaluation import Scores
 
 ROOT = Path(__file__).resolve().parent
+SEED = click.IntRange(0, 2**31)
 
 
 def _say(text: str) -> None:
@@ -55,10 +56,12 @@ def serve() -> None:
 @click.option("--if-missing", is_flag=True, help="Do nothing when the model folder has an active model.")
 @click.option("--data", type=click.Path(path_type=Path), help="bank-full.csv, with semicolons or commas.")
 @click.option("--openml", is_flag=True, help="Fetch the data set from OpenML.")
-@click.option("--rows", type=click.IntRange(min=1000), help="Rows of generated data.", default=45_210)
-@click.option("--seed", type=int, default=1, show_default=True)
-def train(if_missing: bool, data: Path | None, openml: bool, rows: int, seed: int) -> None:
+@click.option("--rows", type=click.IntRange(min=1000), help="Rows of generated data; as many as bank-full.csv has.")
+@click.option("--seed", type=SEED, default=1, show_default=True)
+def train(if_missing: bool, data: Path | None, openml: bool, rows: int | None, seed: int) -> None:
     """Train a model and make it the active one."""
+    if sum(map(bool, (data, openml, rows))) > 1:
+        raise click.UsageError("--data, --openml and --rows name different data: give one of them")
     _share_the_cores()
     from app.model import bundle
 
@@ -102,14 +105,14 @@ def _share_the_cores() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def _data(path: Path | None, *, openml: bool, rows: int, seed: int) -> Dataset:
+def _data(path: Path | None, *, seed: int, openml: bool = False, rows: int | None = None) -> Dataset:
     from app.model import dataset, generated
 
     if path is not None:
         return dataset.read_csv(path)
     if openml:
         return dataset.fetch_openml_dataset()
-    return generated.generate(generated.load(), rows, seed)
+    return generated.generate(generated.load(), rows or generated.ROWS, seed)
 
 
 @main.command()
@@ -117,7 +120,7 @@ def _data(path: Path | None, *, openml: bool, rows: int, seed: int) -> Dataset:
 @click.option("--splits", type=click.IntRange(min=1), help="Train and measure over this many 80/20 splits.")
 @click.option("--on-generated", is_flag=True, help="With --splits: train on generated data instead.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the calibration plot (PNG) here.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=SEED, default=1, show_default=True)
 def evaluate(data: Path | None, splits: int | None, on_generated: bool, plot: Path | None, seed: int) -> None:
     """Measure the active model, or with --splits the way it is trained."""
     _share_the_cores()
@@ -130,10 +133,12 @@ def evaluate(data: Path | None, splits: int | None, on_generated: bool, plot: Pa
         _evaluate_own(_settings().model)
         return
     if plot and splits:
-        raise click.ClickException("--plot draws the active model: leave --splits out")
+        raise click.UsageError("--plot draws the active model: leave --splits out")
+    if on_generated and not splits:
+        raise click.UsageError("--on-generated says what --splits trains on: give --splits too")
     try:
         # Another seed than training's: rows that the model has not seen.
-        rows = _data(data, openml=False, rows=generated.ROWS, seed=seed + 1000)
+        rows = _data(data, seed=seed + 1000)
         if splits:
             other = generated.generate(generated.load(), generated.ROWS, seed) if on_generated else None
             _print(split_scores(rows, other, splits, seed, _say), f"mean of {splits} splits of {rows.source}")
@@ -214,7 +219,10 @@ def list_models() -> None:
     except bundle.BundleError as error:
         _say(str(error))
         present = None
-    for version in bundle.versions(folder):
+    found = bundle.versions(folder)
+    if not found:
+        _say(f"{folder}: there is no model; run `ml-app train`")
+    for version in found:
         star = "*" if present and present.version == version else " "
         try:
             manifest = bundle.load(folder, version).manifest

@@ -47,6 +47,7 @@ class LogFile:
 
     Attributes:
         stem, number, size: of the file that is written now, or was last: its name, and its bytes.
+        failing: whether the last lines were dropped, and none was written since.
         on_open: is told the number of a file before that file is made.
     """
 
@@ -54,6 +55,7 @@ class LogFile:
         self.folder = folder
         self.written = 0
         self.dropped = 0
+        self.failing = False
         self.last_error: str | None = None
         self._clock = clock
         self._max_bytes = max_bytes
@@ -100,6 +102,7 @@ class LogFile:
                         whole = self.refuse("short_write", text)
                         count = data.index(b"\n", count) + 1
                     lines = data[count:]
+                self.failing = not whole
             except OSError as error:
                 self._close()
                 self._retry_at = now + CHECK_SECONDS
@@ -122,6 +125,7 @@ class LogFile:
         """
         with self._counting:
             self.dropped += count
+        self.failing = reason not in ("too_long", "volume_nearly_full")  # those say nothing of the next line
         if error is not None:
             self.last_error = error
         self._on_drop(reason, count)
@@ -135,15 +139,16 @@ class LogFile:
     def _ready(self, now: float) -> bool:
         """Open, roll over or check the file, as is due; return whether there is one to write to."""
         day = int(now // 86_400)
-        if self._handle >= 0 and now >= self._next_check:
+        if self._handle >= 0 and _is_due(self._next_check, now):
             self._next_check = now + CHECK_SECONDS
-            self._make_room()
             if os.fstat(self._handle).st_nlink == 0:  # somebody deleted the folder or the file
                 self._close()
+            else:
+                self._make_room()
         if self._handle >= 0 and (self.size >= self._max_bytes or day != self._day):
             self._close()
         if self._handle < 0:
-            if now < self._retry_at:
+            if not _is_due(self._retry_at, now):
                 return False
             self.folder.mkdir(parents=True, exist_ok=True)
             leave_volume_id(self.folder)
@@ -170,9 +175,12 @@ class LogFile:
         oldest = oldest_closed(self.folder)
         if oldest is None:
             return
-        with oldest.open("rb") as file:
-            lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-        oldest.unlink()
+        try:
+            with oldest.open("rb") as file:
+                lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+            oldest.unlink()
+        except OSError:  # the shipper or another worker was faster, or it is another user's: no fault of our own file
+            return
         self.refuse("volume_nearly_full", f"{oldest}: deleted with {lines} lines, the volume is nearly full", lines)
 
     def _close(self) -> None:
@@ -180,6 +188,11 @@ class LogFile:
             with contextlib.suppress(OSError):  # what was written was written; there is nothing left to do
                 os.close(self._handle)
             self._handle = -1
+
+
+def _is_due(moment: float, now: float) -> bool:
+    """Whether a moment, at most CHECK_SECONDS ahead when it was set, has come; also after the clock was set back."""
+    return not moment - CHECK_SECONDS <= now < moment
 
 
 def file_name(stem: str, number: int) -> str:

@@ -72,7 +72,7 @@ def load(path: str) -> OwnModel:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the module raises becomes a sentence
-        absent = isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name))
+        absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
         raise OwnModelError(
             f"APP_MODEL={path}: {module_name} cannot be imported ({type(error).__name__}: {error})"
             + ("; PYTHONPATH must name the folder that holds it" if absent else "")

@@ -54,6 +54,13 @@ class ServiceProblem(Exception):  # noqa: N818 - a problem in the sense of RFC 9
         return f"{self.detail}: {self.cause}" if self.cause else self.detail
 
 
+def misfits(problems: list[Problem]) -> ServiceProblem:
+    """Return the refusal of a request of which these fields are wrong."""
+    return ServiceProblem(
+        422, f"{len(problems)} field{'s do' if len(problems) > 1 else ' does'} not fit; see errors", problems
+    )
+
+
 def problem_response(problem: ServiceProblem, request_id: str) -> Response:
     """Return the answer in `application/problem+json` (RFC 9457), each field under `errors`."""
     title = TITLES.get(problem.status, "The request was refused")

@@ -22,7 +22,7 @@ from typing import Any
 from granian import Granian
 from granian.constants import Interfaces
 
-from app.log_buffer import recover
+from app.log_buffer import SUFFIX, recover
 from app.logs import EventLog, LogFile
 from app.model.bundle import BundleError, load_active
 from app.own_model import OwnModelError, check_apart
@@ -32,6 +32,7 @@ LOGGER = "app.service"
 # How workers come to be. Linux's own default is another one since Python 3.14; elsewhere a fork is not safe.
 WAY = "fork" if sys.platform == "linux" else "spawn"
 STOP_SECONDS = 12
+ROOM = 2 * 1024 * 1024  # bytes that one worker's counters take in the state folder, and some
 SLOW = 256  # connections of one worker that may be open without a request, or while a body comes in slowly
 ORPHAN_SECONDS = 1.0
 
@@ -47,7 +48,7 @@ def prepare(settings: AppSettings) -> tuple[Path, int]:
         The folder of shared numbers, and the handle that holds the lock.
 
     Raises:
-        ServeError: another service uses the state folder, or it cannot be written.
+        ServeError: another service uses the state folder, or it cannot be written or has no room.
     """
     run_dir = settings.state_dir / "run"
     try:
@@ -59,12 +60,27 @@ def prepare(settings: AppSettings) -> tuple[Path, int]:
             raise ServeError(f"APP_STATE_DIR={settings.state_dir}: another service uses it; stop that one") from None
         for found in recover(run_dir, settings.log_dir):
             _say(found)
-        shutil.rmtree(run_dir, ignore_errors=True)
+        _wipe(run_dir)
         (run_dir / "metrics").mkdir(parents=True)
         (run_dir / f"parent-{os.getpid()}").touch()
+        free, needed = shutil.disk_usage(run_dir).free, settings.workers * ROOM
+        if free < needed:
+            raise ServeError(
+                f"APP_STATE_DIR={settings.state_dir}: {free:,} bytes are free there, and the counters of "
+                f"{settings.workers} worker(s) need {needed:,}; free some, or name a folder on another volume"
+            )
     except OSError as error:
         raise ServeError(f"APP_STATE_DIR={settings.state_dir}: {error.strerror}; it must be writable") from None
     return run_dir, lock
+
+
+def _wipe(run_dir: Path) -> None:
+    """Remove what processes shared, but for lines that could not be appended: workers try that again."""
+    for path in run_dir.glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix != SUFFIX:
+            path.unlink()
 
 
 def check_port(settings: AppSettings) -> None:
@@ -77,7 +93,10 @@ def check_port(settings: AppSettings) -> None:
     try:
         socket.create_server((settings.host, settings.port), family=family).close()
     except OSError as error:
-        raise ServeError(f"APP_PORT={settings.port} on APP_HOST={settings.host}: {error.strerror or error}") from None
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        raise ServeError(
+            f"APP_PORT={settings.port} on APP_HOST={settings.host}: {reason}; name another, or stop what listens there"
+        ) from None
 
 
 def run(settings: AppSettings) -> None:

@@ -15,7 +15,7 @@ import msgspec
 _SERVICE_LINK = re.compile(r"APP_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)")
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Days = Annotated[float, msgspec.Meta(gt=0, le=36_500)]
 
 
 class SettingsError(ValueError):
@@ -51,7 +51,7 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     queue: Annotated[int, msgspec.Meta(ge=0, le=400)] = 60
-    queue_seconds: Seconds = 2.0
+    queue_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 2.0
     log_dir: Path = Path("logs")
     model_dir: Path = Path("models")
     state_dir: Path = Path("state")
@@ -63,12 +63,25 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_key_file: Path | None = None
     trusted_hops: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     trust_network: bool = False
-    feedback_days: Seconds = 30.0
+    feedback_days: Days = 30.0
     feedback_rows: Positive = 1_000_000
-    live_days: Seconds = 7.0
+    live_days: Days = 7.0
     live_minimum: Positive = 200
     drift_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)] = 60
     drift_minimum: Positive = 500
+
+
+def _wanted(name: str) -> str:
+    """Return what a setting may be, in words."""
+    kind = next(field.type for field in msgspec.inspect.type_info(AppSettings).fields if field.name == name)  # type: ignore[attr-defined]  # it is a StructType
+    if isinstance(kind, msgspec.inspect.BoolType):
+        return "true or false"
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        noun = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
+        least = f" from {kind.ge}" if kind.ge is not None else f" above {kind.gt:g}" if kind.gt is not None else ""
+        most = f" to {kind.le}" if kind.le is not None else ""
+        return f"{noun}{least}{most}"
+    return "package.module:function, a name that Python can import,"
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[AppSettings, list[str]]:
@@ -103,10 +116,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> tuple[AppSetti
     try:
         settings = msgspec.convert(values, AppSettings, strict=False)
     except msgspec.ValidationError as error:
-        message, _, field = str(error).partition(" - at `$.")
-        if field.startswith("model`"):
-            message = "package.module:function is wanted, a name that Python can import"
-        raise SettingsError(f"APP_{field.rstrip('`').upper()}: {message}") from None
+        name = str(error).partition(" - at `$.")[2].rstrip("`")
+        raise SettingsError(f"APP_{name.upper()}={values[name]}: {_wanted(name)} is wanted") from None
     settings = msgspec.structs.replace(settings, **paths)
     open_to_all = settings.host not in ("127.0.0.1", "::1", "localhost")
     if open_to_all and settings.api_key_file is None and not settings.trust_network:

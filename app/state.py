@@ -137,12 +137,14 @@ class ServiceState:
             if activation is None:
                 return
             bundle = load(self.settings.model_dir, activation.version, activation.sha256)
+            if self.model is None or self.model.about.version != activation.version:
+                self._activate(ServedBundle(bundle), time.perf_counter() - started, activation.activated_at)
+        except FileNotFoundError:
+            self._failed(f"{path} is not there; run `ml-app train`, or `ml-app models activate VERSION`")
         except (BundleError, OSError) as error:
             self._failed(str(error))
-            return
-        self._loaded, self.model_error = seen, None
-        if self.model is None or self.model.about.version != activation.version:
-            self._activate(ServedBundle(bundle), time.perf_counter() - started, activation.activated_at)
+        else:
+            self._loaded, self.model_error = seen, None
 
     def _failed(self, text: str) -> None:
         if text != self.model_error:

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Blueprint, Response, g
 
 from app.api.request import json_response, read_json
-from app.monitoring.feedback import SINGLE, Labelled
-from app.problems import ServiceProblem
+from app.monitoring.feedback import SINGLE, FeedbackError, Labelled
+from app.problems import ServiceProblem, misfits
 from app.schema import Problem
 from app.state import ServiceState
 
@@ -33,19 +33,22 @@ def parse_one(item: Any, path: str, limit: int) -> tuple[str, int, int, list[Pro
     if not isinstance(request_id, str) or not 1 <= len(request_id) <= 64:
         problems.append(Problem(path + "request_id", "must be the id that /predict answered", path + "request_id"))
         request_id = ""
-    actual = item.get("actual")
+    actual = _whole(item.get("actual"))
     label = LABELS.get(actual) if isinstance(actual, int | str) and not isinstance(actual, bool) else None
     if label is None:
         problems.append(Problem(path + "actual", "must be 0 or 1 (or no or yes)", path + "actual"))
-    instance = item.get("instance", SINGLE)
-    if isinstance(instance, float) and instance.is_integer():  # JSON does not tell 67 from 67.0
-        instance = int(instance)
+    instance = _whole(item.get("instance", SINGLE))
     if "instance" in item and (
         not isinstance(instance, int) or isinstance(instance, bool) or not 0 <= instance < limit
     ):
         wanted = f"must be a whole number from 0 to {limit - 1}"
         problems.append(Problem(path + "instance", wanted, path + "instance"))
     return request_id, instance, label or 0, problems
+
+
+def _whole(value: Any) -> Any:
+    """Return a number without fraction as int: JSON does not tell 67 from 67.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def blueprint(state: ServiceState) -> Blueprint:
@@ -63,19 +66,26 @@ def blueprint(state: ServiceState) -> Blueprint:
         parsed = [parse_one(item, f"feedback[{n}]." if is_batch else "", limit) for n, item in enumerate(items)]
         problems = [problem for *_, found in parsed for problem in found]
         if problems:
-            raise ServiceProblem(422, f"{len(problems)} fields do not fit; see errors", problems)
+            raise misfits(problems)
         results: list[dict[str, str | int]] = []
         labels = [(request_id, instance, actual) for request_id, instance, actual, _ in parsed]
-        for (request_id, instance, actual), done in zip(labels, state.feedback.label(labels), strict=True):
+        try:
+            found = state.feedback.label(labels)
+        except FeedbackError as error:
+            text = "labels cannot be kept now, none of these was; try again later"
+            raise ServiceProblem(503, text, retry_after=5, cause=str(error)) from None
+        for (request_id, instance, actual), done in zip(labels, found, strict=True):
             _count(state, done, actual)
             results.append({"request_id": request_id, "status": done.status})
             if instance != SINGLE:
                 results[-1]["instance"] = instance
         if is_batch:
-            _log(state, f"feedback: {len(results)} labels", None)
+            _log(state, f"feedback: {len(results)} label{'s' if len(results) > 1 else ''}", None)
             return json_response({"feedback": results})
         if results[0]["status"] == "unknown":
-            raise ServiceProblem(404, "no prediction with this request_id (and instance) can be labelled; or too old")
+            days = f"{state.settings.feedback_days:g}"
+            text = f"no prediction with this request_id (and instance) is known; one is kept for {days} days"
+            raise ServiceProblem(404, text)
         _log(state, "feedback", done.version)
         return json_response(results[0])
 

@@ -22,7 +22,7 @@ def blueprint(state: ServiceState) -> Blueprint:
         if state.model is None:
             raise ServiceProblem(503, "no model is loaded; /status says why", retry_after=5)
         file = state.log.file
-        log = "off" if file is None else "failing" if file.last_error else "ok"
+        log = "off" if file is None else "failing" if file.failing else "ok"
         return json_response({"status": "ready", "model_version": state.model.about.version, "log": log})
 
     @routes.get("/status")

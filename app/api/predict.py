@@ -13,7 +13,7 @@ from app.api.request import json_response, read_json
 from app.model.about import ModelFailureError
 from app.monitoring.drift import expected_cells
 from app.monitoring.feedback import SINGLE, Prediction
-from app.problems import ServiceProblem
+from app.problems import ServiceProblem, misfits
 from app.schema import Problem, Schema
 from app.state import Active, ServiceState
 
@@ -39,14 +39,14 @@ def parse(body: Any, schema: Schema, limit: int) -> tuple[list[list[Any]], bool]
     if "instances" not in body:
         row, problems = schema.encode(body)
         if problems:
-            raise ServiceProblem(422, _count(problems), problems)
+            raise misfits(problems)
         return [row], False
     instances = body["instances"]
     if len(body) > 1:
         raise ServiceProblem(422, "beside `instances` nothing else may stand")
     if not isinstance(instances, list) or not 1 <= len(instances) <= limit:
         wrong = Problem("instances", f"must be a list of 1 to {limit} objects", "instances")
-        raise ServiceProblem(422, _count([wrong]), [wrong])
+        raise misfits([wrong])
     rows: list[list[Any]] = []
     problems = []
     for number, instance in enumerate(instances):
@@ -58,12 +58,8 @@ def parse(body: Any, schema: Schema, limit: int) -> tuple[list[list[Any]], bool]
         else:
             problems.append(Problem(path, "must be an object", path))
     if problems:
-        raise ServiceProblem(422, _count(problems), problems)
+        raise misfits(problems)
     return rows, True
-
-
-def _count(problems: list[Problem]) -> str:
-    return f"{len(problems)} field{'s do' if len(problems) > 1 else ' does'} not fit; see errors"
 
 
 def blueprint(state: ServiceState) -> Blueprint:

@@ -26,10 +26,6 @@ LOGGER = "app.api"
 GUARDED = ("/predict", "/feedback")
 LOOKS = ("/health", "/ready", "/metrics", "/status")  # a monitor's: they leave no log line
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
-DETAILS = {
-    404: "this address is not known; GET /openapi.json lists all",
-    405: "this address does not take that method",
-}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # W3C Trace Context, level 1: version, trace id, parent id, flags
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
@@ -117,10 +113,11 @@ class Passage:
 
     def http_error(self, error: HTTPException) -> Response:
         """Answer what Flask refuses."""
-        code = error.code or 500
-        response = self.refused(ServiceProblem(code, DETAILS.get(code, "the request was refused")))
-        if code == 405 and (allowed := getattr(error, "valid_methods", None)):
-            response.headers["Allow"] = ", ".join(sorted(allowed))
+        code, allowed = error.code or 500, ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+        details = {404: "this address is not known; GET /openapi.json lists all", 405: f"this address takes {allowed}"}
+        response = self.refused(ServiceProblem(code, details.get(code, "the request was refused")))
+        if code == 405:
+            response.headers["Allow"] = allowed
         return response
 
     def failed(self, error: Exception) -> Response:

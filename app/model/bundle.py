@@ -12,14 +12,16 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from app.model.about import About
-from app.model.reference import Reference
-from app.model.scoring import Scorer, Trees
-from app.schema import FIELDS, Field
+from app.model.reference import OUTPUTS, Reference
+from app.model.scoring import MAX_LEAVES, Scorer, Trees
+from app.schema import FIELDS, NAMES, Field
 
 _PROBE_BYTES = 1_000_000  # more than a bundle has
 
@@ -150,19 +152,36 @@ def load(folder: Path, version: str, sha256: str | None = None) -> Bundle:
             masks, leaves = opened["masks"], opened["leaves"]
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise BundleError(f"{arrays}: {error}") from None
-    fits = (
-        masks.dtype == np.uint32
-        and masks.ndim == leaves.ndim == 2
-        and masks.shape[1] == leaves.shape[0]
-        and len(manifest.thresholds) == len(manifest.first) == len(FIELDS)
-        and len(manifest.reference.bin_of) == masks.shape[0]
-    )
-    if not fits:
+    if not _fit(manifest, masks, leaves):
         raise BundleError(f"{arrays}: its arrays do not fit the manifest")
     trees = Trees(
         manifest.thresholds, manifest.first, masks, leaves, manifest.baseline, manifest.slope, manifest.intercept
     )
     return Bundle(manifest, Scorer(trees))
+
+
+def _fit(manifest: Manifest, masks: npt.NDArray[Any], leaves: npt.NDArray[Any]) -> bool:
+    """Whether arrays and manifest make a model that can score any row and count it for drift."""
+    if masks.dtype != np.uint32 or leaves.dtype != np.float64 or masks.ndim != 2:
+        return False
+    rows, trees = masks.shape
+    if leaves.shape != (trees, MAX_LEAVES) or not np.isfinite(leaves).all():
+        return False
+    # Each field has one row of masks for each of its intervals, and one for "missing".
+    intervals = [
+        len(field.categories) or len(cuts) + 1 for field, cuts in zip(FIELDS, manifest.thresholds, strict=False)
+    ]
+    starts = np.cumsum([0, *(count + 1 for count in intervals)]).tolist()
+    reference = manifest.reference
+    return bool(
+        len(manifest.thresholds) == len(FIELDS)
+        and [*manifest.first, rows] == starts
+        and len(reference.bin_of) == rows
+        and all(0 <= number <= reference.bins() for number in reference.bin_of)
+        and [feature.name for feature in reference.features] == [*NAMES, *OUTPUTS]
+        and [len(cuts) + 1 for cuts in reference.edges] == [len(each.counts) for each in reference.features[-2:]]
+        and {"all", "required"} <= set(manifest.scores)
+    )
 
 
 def versions(folder: Path) -> list[str]:

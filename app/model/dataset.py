@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.schema import ALIASES, CODES, FIELDS, NAMES
+from app.schema import CODES, FIELDS, NAMES
 
 Rows = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -55,8 +55,10 @@ def read_csv(path: Path) -> Dataset:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; bank-full.csv is text") from None
     header = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in header else ",")
     missing = {*NAMES, "y"} - set(reader.fieldnames or ())
@@ -96,7 +98,7 @@ def _number(text: str | None, column: int, source: str, line: int) -> float:
     if not cleaned:
         return float("nan")
     if field.categories:
-        code = CODES[field.name].get(ALIASES.get(field.name, {}).get(cleaned, cleaned))
+        code = CODES[field.name].get(cleaned)
         if code is None:
             raise DataError(f"{source}, line {line}: {field.name} must be one of {', '.join(field.categories)}")
         return code

@@ -111,7 +111,7 @@ def generate(statistics: Statistics, rows: int, seed: int) -> Dataset:
             out[:, column] = chance.integers(edges[values, 0], edges[values, 1] + 1)
         else:
             out[:, column] = values
-    return Dataset(out, labels, f"generated: {rows} rows, seed {seed}")
+    return Dataset(out, labels, f"generated: {rows:,} rows, seed {seed}")
 
 
 def _bands(values: Rows) -> list[tuple[int, int]]:

@@ -82,7 +82,10 @@ class ServedOwn:
         return [number for number in found if number is not None]
 
     def _probabilities(self, rows: Sequence[Any]) -> Probabilities:
-        answer = self._predict([list(row) for row in rows])
+        try:
+            answer = self._predict([list(row) for row in rows])
+        except SystemExit:  # no Exception: it would end the request's thread without an answer
+            raise ModelFailureError("predict_proba called sys.exit") from None
         try:
             numbers = np.asarray(answer, dtype=np.float64)
         except (TypeError, ValueError):

@@ -121,7 +121,7 @@ def train(data: Dataset, seed: int, now: dt.datetime, progress: Progress) -> Bun
     train_rows, test_rows, train_labels, test_labels = train_test_split(
         data.rows, data.labels, test_size=HOLD_OUT, stratify=data.labels, random_state=seed
     )
-    progress(f"data: {data.source}; {len(train_labels):,} rows to train, {len(test_labels):,} kept apart")
+    progress(f"data: {data.source}; {len(train_labels):,} of them to train on, {len(test_labels):,} to measure on")
     candidate, slope, intercept = choose(Dataset(train_rows, train_labels, data.source), seed, progress)
     progress(f"chosen: {candidate}; calibration {slope:.3f} * score {intercept:+.3f}")
     model = fit(train_rows, train_labels, candidate, seed)
@@ -154,7 +154,7 @@ def train(data: Dataset, seed: int, now: dt.datetime, progress: Progress) -> Bun
 
 
 def split_scores(data: Dataset, other: Dataset | None, splits: int, seed: int, progress: Progress) -> dict[str, Scores]:
-    """Train and measure over stratified 80/20 splits; return the pooled scores of all held-out rows.
+    """Train and measure over stratified 80/20 splits; return the means of the scores.
 
     Args:
         data: the rows that are measured on, and trained on unless `other` is given.
@@ -162,9 +162,10 @@ def split_scores(data: Dataset, other: Dataset | None, splits: int, seed: int, p
         splits: how many.
 
     Returns:
-        Scores by what the model was given: "all", "required", "without duration" (a model of its own).
+        Scores by what the model was given: "all", "required", "without duration" (a model of its own). Rows and
+        confusion are sums over the splits; calibration is left out.
     """
-    pooled: dict[str, list[Scores]] = {}
+    found: dict[str, list[Scores]] = {}
     for number in range(splits):
         train_rows, test_rows, train_labels, test_labels = train_test_split(
             data.rows, data.labels, test_size=HOLD_OUT, stratify=data.labels, random_state=seed + number
@@ -182,9 +183,9 @@ def split_scores(data: Dataset, other: Dataset | None, splits: int, seed: int, p
             ("without duration", blind, blind_test),
         ):
             scores = measure(test_labels, model.predict(rows.tolist()))
-            pooled.setdefault(name, []).append(scores)
+            found.setdefault(name, []).append(scores)
             progress(f"  split {number + 1}, {name}: accuracy {scores.accuracy:.4f}, AUC {scores.roc_auc:.4f}")
-    return {name: _mean(scores) for name, scores in pooled.items()}
+    return {name: _mean(scores) for name, scores in found.items()}
 
 
 def _mean(scores: list[Scores]) -> Scores:

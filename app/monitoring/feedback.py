@@ -33,6 +33,10 @@ CREATE INDEX IF NOT EXISTS prediction_labelled ON prediction (version, made_at, 
 Clock = Callable[[], float]
 
 
+class FeedbackError(RuntimeError):
+    """The database cannot be used; the message names it and says why."""
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """What is kept of one prediction: nothing of what the client sent but its id."""
 
@@ -60,6 +64,10 @@ class FeedbackStore:
         days, rows: retention.
         clock: seconds since 1970.
         on_lost: is told how many predictions could not be kept.
+
+    Attributes:
+        last_error: why the database could not be used; None once it was written again. Predictions are served all the
+            same.
     """
 
     def __init__(self, path: Path, days: float, rows: int, clock: Clock, on_lost: Callable[[int], None]) -> None:
@@ -67,14 +75,39 @@ class FeedbackStore:
         self.last_error: str | None = None
         self._waiting: queue.Queue[list[Prediction] | None] = queue.Queue(QUEUE_ROWS)
         self._cache: tuple[float, float, dict[str, dict[str, float]]] | None = None
-        # SQLite does not wait while the journal's mode changes: workers that start together take turns.
-        with path.with_suffix(".lock").open("a") as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            with self._open() as database:
-                database.execute("PRAGMA journal_mode=WAL")
-                database.executescript(_SCHEMA)
+        self._prepared = False
+        with contextlib.suppress(FeedbackError):
+            self._prepare()
         self._thread = threading.Thread(target=self._write_all, name="feedback", daemon=True)
         self._thread.start()
+
+    def _prepare(self) -> None:
+        """Make the database, unless that was done.
+
+        Raises:
+            FeedbackError: it cannot be.
+        """
+        if self._prepared:
+            return
+        with self._telling():
+            # SQLite does not wait while the journal's mode changes: workers that start together take turns.
+            with self._path.with_suffix(".lock").open("a") as turn:
+                fcntl.flock(turn, fcntl.LOCK_EX)
+                with self._open() as database:
+                    database.execute("PRAGMA journal_mode=WAL")
+                    database.executescript(_SCHEMA)
+            self._prepared = True
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Note that the database cannot be used; turn what SQLite and the disk say into one kind of error."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            damaged = type(error) is sqlite3.DatabaseError  # its subclasses are about the disk, locks and statements
+            self.last_error = f"{self._path}: {error}" + ("; move it away to begin anew" if damaged else "")
+            self._prepared = False  # it may have been moved away
+            raise FeedbackError(self.last_error) from error
 
     def remember(self, predictions: list[Prediction]) -> None:
         """Keep predictions for labelling, soon; drops and counts them when the disk cannot follow."""
@@ -93,17 +126,19 @@ class FeedbackStore:
             What became of each; an unknown one is looked for again, for all together at most FIND_SECONDS.
 
         Raises:
-            sqlite3.Error: the database cannot be used.
+            FeedbackError: the database cannot be used.
         """
+        self._prepare()
         deadline = time.monotonic() + FIND_SECONDS
         done: dict[int, Labelled] = {}
         left = list(range(len(labels)))
         while True:
             now = self._clock()
-            with self._open() as database:
+            with self._telling(), self._open() as database:
                 database.execute("BEGIN IMMEDIATE")  # two workers labelling the same id: one after the other
                 for number in left:
                     done[number] = self._label(database, now, *labels[number])
+            self.last_error = None
             left = [number for number in left if done[number].status == "unknown"]
             if not left or time.monotonic() >= deadline:
                 return [done[number] for number in range(len(labels))]
@@ -132,23 +167,30 @@ class FeedbackStore:
         return self.confusions(days).get(version) or dict.fromkeys(CELLS, 0.0)
 
     def confusions(self, days: float) -> dict[str, dict[str, float]]:
-        """Return the same of each version that has labels, the version that predicted last first."""
+        """Return the same of each version that has labels, the version that predicted last first.
+
+        Empty where the database cannot be used, which `last_error` tells: the other figures are not lost with these.
+        """
         now = self._clock()
         if self._cache is not None and self._cache[1] == days and 0 <= now - self._cache[0] < CACHE_SECONDS:
             return self._cache[2]
         out: dict[str, dict[str, float]] = {}
         last: dict[str, float] = {}
-        with self._open() as database:
-            found = database.execute(
-                "SELECT version, predicted, actual, COUNT(*), SUM(labelled_at - made_at), MAX(made_at) FROM prediction "
-                "WHERE made_at >= ? AND actual IS NOT NULL GROUP BY version, predicted, actual",
-                (now - days * 86_400,),
-            )
-            for version, predicted, actual, number, delay, newest in found:
-                cells = out.setdefault(version, dict.fromkeys(CELLS, 0.0))
-                cells[("t" if predicted == actual else "f") + "np"[predicted]] = number
-                cells["delay"] += delay
-                last[version] = max(newest, last.get(version, newest))
+        try:
+            self._prepare()
+            with self._telling(), self._open() as database:
+                found = database.execute(
+                    "SELECT version, predicted, actual, COUNT(*), SUM(labelled_at - made_at), MAX(made_at) "
+                    "FROM prediction WHERE made_at >= ? AND actual IS NOT NULL GROUP BY version, predicted, actual",
+                    (now - days * 86_400,),
+                ).fetchall()
+        except FeedbackError:
+            found = []
+        for version, predicted, actual, number, delay, newest in found:
+            cells = out.setdefault(version, dict.fromkeys(CELLS, 0.0))
+            cells[("t" if predicted == actual else "f") + "np"[predicted]] = number
+            cells["delay"] += delay
+            last[version] = max(newest, last.get(version, newest))
         for cells in out.values():
             cells["delay"] /= cells["tn"] + cells["fp"] + cells["fn"] + cells["tp"]
         out = {version: out[version] for version in sorted(out, key=lambda each: -last[each])}
@@ -183,16 +225,16 @@ class FeedbackStore:
                 ended = ended or more is None
                 rows.extend(more or ())
             try:
+                self._prepare()
                 self._insert(rows)
                 if self._clock() - pruned > PRUNE_SECONDS:
                     pruned = self._clock()
                     self._prune()
-            except sqlite3.Error as error:
-                self.last_error = str(error)
+            except FeedbackError:
                 self._on_lost(len(rows))
 
     def _insert(self, rows: list[Prediction]) -> None:
-        with self._open() as database:
+        with self._telling(), self._open() as database:
             # A client that repeats a request with the same id keeps its label.
             database.executemany(
                 "INSERT INTO prediction (request_id, instance, made_at, version, predicted) VALUES (?, ?, ?, ?, ?) "
@@ -200,9 +242,10 @@ class FeedbackStore:
                 "predicted = excluded.predicted",
                 [(row.request_id, row.instance, row.made_at, row.version, row.predicted) for row in rows],
             )
+        self.last_error = None
 
     def _prune(self) -> None:
-        with self._open() as database:
+        with self._telling(), self._open() as database:
             database.execute("DELETE FROM prediction WHERE made_at < ?", (self._clock() - self._days * 86_400,))
             database.execute(
                 "DELETE FROM prediction WHERE made_at < (SELECT made_at FROM prediction ORDER BY made_at DESC "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,8 +19,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app.logs import DROP_REASONS
+from app.monitoring.shared import allocate
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+FILE_BYTES = 256 * 1024  # of one process's counters, and of its histograms: more than all their series take
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CONFIDENCES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
 DELAYS = (1, 10, 60, 600, 3600, 21_600, 86_400, 259_200, 604_800, 2_592_000)
@@ -36,10 +39,15 @@ class Metrics:
 
     Args:
         place: of this process among those that share the folder, see `app.monitoring.shared.Place`.
+
+    Raises:
+        OSError: the shared folder has no room.
     """
 
     def __init__(self, place: int = 0) -> None:
-        if MULTIPROCESS_VARIABLE in os.environ:
+        if shared := os.environ.get(MULTIPROCESS_VARIABLE):
+            for kind in ("counter", "histogram"):
+                allocate(Path(shared) / f"{kind}_{place}.db", FILE_BYTES)
             values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.predictions = self._counter("ml_predictions_total", "Predictions made.")

@@ -61,11 +61,31 @@ class Place:
         os.close(self._handle)
 
 
+def allocate(path: Path, size: int) -> None:
+    """Make a file of zeros, each of which has its place on the disk.
+
+    Memory of a file without (a sparse one) ends the process with SIGBUS when it is written and the disk is full.
+
+    Args:
+        path: of the file.
+        size: in bytes; a file of that size is left as it is.
+
+    Raises:
+        OSError: there is no place for it.
+    """
+    if path.exists() and path.stat().st_size == size:
+        return
+    try:
+        path.write_bytes(bytes(size))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
 def _mapped(path: Path, kind: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Return a file's numbers as memory: those that a former process left there, else zeros."""
-    wanted = int(np.prod(shape)) * np.dtype(kind).itemsize
-    known = path.exists() and path.stat().st_size == wanted
-    return np.memmap(path, kind, "r+" if known else "w+", shape=shape)
+    allocate(path, int(np.prod(shape)) * np.dtype(kind).itemsize)
+    return np.memmap(path, kind, "r+", shape=shape)
 
 
 class Window:
@@ -168,10 +188,12 @@ class ActiveUsers:
 
     def count(self) -> int:
         """Return how many distinct clients were seen in the last minutes."""
-        oldest = self._clock() - self._seconds
+        now = self._clock()
+        oldest, newest = now - self._seconds, now + 1
         users = [np.empty(0, np.uint64)]
         for path in _files(self._folder, "users"):
             table = _read(path, self._kind)
-            recent = (table["user"] != 0) & (table["seen"] >= oldest)
+            # One seen after now was seen before the clock was set back, or at this moment.
+            recent = (table["user"] != 0) & (table["seen"] >= oldest) & (table["seen"] <= newest)
             users.append(table["user"][recent])
         return len(np.unique(np.concatenate(users)))

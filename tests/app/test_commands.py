@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 from click.testing import CliRunner
 
 from app.__main__ import main
@@ -31,6 +32,22 @@ def test_evaluate_measures_the_active_model(model_dir: Path) -> None:
         assert line is not None, done.stdout
         assert all(0 < float(figure) < 1 for figure in line[1].split())
     assert "these are the rows it was trained on" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--openml", "--rows", "1000"], "--data, --openml and --rows name different data: give one of them"),
+        (["train", "--seed", "-1"], "-1 is not in the range"),
+        (["evaluate", "--on-generated"], "give --splits too"),
+        (["evaluate", "--data", "nowhere.csv"], "nowhere.csv: No such file or directory"),
+        (["models", "list"], "there is no model; run `ml-app train`"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, words: list[str], said: str) -> None:
+    """Options that contradict each other, a file that is not there, no model: one sentence that says what to do."""
+    done = CliRunner().invoke(main, words, env={"APP_MODEL_DIR": str(tmp_path), "APP_MODEL": ""})
+    assert said in done.output
 
 
 def test_models_are_listed_activated_and_rolled_back(model_dir: Path, trained: bundle.Bundle) -> None:

@@ -81,10 +81,26 @@ def test_a_deleted_folder_is_noticed(tmp_path: Path, clock: Clock) -> None:
     writer.file.write(b"{}")
     shutil.rmtree(folder)
     clock.now += 2
-    assert writer.file.write(b"{}") or writer.file.write(b"{}") or writer.drops
-    clock.now += 2
     assert writer.file.write(b'{"after":1}')
-    assert {"after": 1} in lines(folder)
+    assert lines(folder) == [{"after": 1}]
+    assert not writer.drops
+
+
+def test_a_clock_set_back_stops_no_line(tmp_path: Path, clock: Clock) -> None:
+    """An hour back: a folder that can be written again is written at once, and a deleted file is noticed."""
+    folder = tmp_path / "logs"
+    folder.write_text("in the way")
+    writer = Writer(folder, clock)
+    assert not writer.file.write(b"{}")
+    failing = writer.file.failing
+    folder.unlink()
+    clock.now -= 3600
+    assert writer.file.write(b'{"n":1}')
+    assert (failing, writer.file.failing) == (True, False)
+    shutil.rmtree(folder)
+    clock.now -= 3600
+    assert writer.file.write(b'{"n":2}')
+    assert lines(folder) == [{"n": 2}]
 
 
 def test_after_a_short_write_the_next_line_begins_anew(
@@ -133,11 +149,27 @@ def test_a_nearly_full_volume_loses_its_oldest_closed_file(
     assert not list(tmp_path.glob("*-000001.jsonl"))
 
 
+def test_a_file_that_another_deletes_first_costs_no_line(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest closed file is gone between the look and the deletion: nothing of ours is lost or closed."""
+    writer = Writer(tmp_path, clock)
+    writer.file.write(b"{}")
+    monkeypatch.setattr(logs, "NEARLY_FULL_BYTES", 1 << 62)
+    monkeypatch.setattr(logs, "NEARLY_FULL_SHARE", 1.1)
+    monkeypatch.setattr(logs, "oldest_closed", lambda folder: folder / "app-20261124T000000Z-1-000001.jsonl")
+    clock.now += 2
+    assert writer.file.write(b"{}")
+    assert not writer.drops
+    assert [path.name[-12:] for path in tmp_path.glob("app-*")] == ["000001.jsonl"]
+
+
 def test_a_line_that_is_too_long_is_dropped(tmp_path: Path, clock: Clock) -> None:
     """64 KiB is the longest."""
     writer = Writer(tmp_path, clock)
     assert not writer.file.write(b"x" * logs.MAX_LINE)
     assert writer.drops == {"too_long": 1}
+    assert not writer.file.failing
 
 
 def test_error_and_message_are_cut_and_cleaned(tmp_path: Path, clock: Clock) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -100,12 +103,49 @@ def test_a_broken_bundle_is_refused_with_its_file(model_dir: Path, file: str, ha
         bundle.load_active(model_dir)
 
 
+def forged(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a manifest, and the hash by which it is known."""
+    (active,) = path.rglob("active.json")
+    (manifest,) = path.rglob("manifest.json")
+    told = msgspec.json.decode(manifest.read_bytes())
+    change(told)
+    manifest.write_bytes(msgspec.json.encode(told))
+    activation = msgspec.json.decode(active.read_bytes())
+    activation["sha256"] = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    active.write_bytes(msgspec.json.encode(activation))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda told: told["scores"].pop("all"),
+        lambda told: told["scores"].pop("required"),
+        lambda told: told["thresholds"][-1].pop(),
+        lambda told: told["thresholds"].pop(),
+        lambda told: told["first"].reverse(),
+        lambda told: told["first"].__setitem__(1, 10**6),
+        lambda told: told["reference"]["bin_of"].__setitem__(0, 10**6),
+        lambda told: told["reference"]["bin_of"].__setitem__(0, -1),
+        lambda told: told["reference"]["bin_of"].pop(),
+        lambda told: told["reference"]["features"].pop(),
+        lambda told: told["reference"]["edges"][0].pop(),
+        lambda told: told["fields"].pop(),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused_though_its_hash_does(
+    model_dir: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """What would fail at a request, a scrape or a listing fails when the bundle is loaded."""
+    bundle.load_active(model_dir)
+    forged(model_dir, change)
+    with pytest.raises(bundle.BundleError, match=r"(do not fit the manifest|other fields)"):
+        bundle.load_active(model_dir)
+
+
 def test_a_pickle_is_never_loaded(model_dir: Path) -> None:
     """Arrays of objects are refused even with the right hash."""
     (path,) = model_dir.rglob("arrays.npz")
     np.savez(path, masks=np.array([{}], dtype=object), leaves=np.zeros((1, 32)))
-    import hashlib
-
     manifest = path.with_name("manifest.json")
     text = manifest.read_text()
     old = text.split('"arrays_sha256": "')[1][:64]

@@ -68,6 +68,11 @@ class Server:
         """Scrape."""
         return samples(httpx.get(f"{self.url}/metrics", timeout=10).text)
 
+    def ready(self) -> dict[str, str]:
+        """What /ready tells."""
+        told: dict[str, str] = httpx.get(f"{self.url}/ready", timeout=10).json()
+        return told
+
     def workers(self) -> list[int]:
         """Pids of the workers."""
         return [child.pid for child in psutil.Process(self.process.pid).children()]

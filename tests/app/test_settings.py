@@ -21,11 +21,24 @@ def test_an_unknown_variable_names_the_nearest_known_one() -> None:
         read_settings({"APP_WORKER": "2"})
 
 
-@pytest.mark.parametrize(("name", "value"), [("APP_PORT", "70000"), ("APP_WORKERS", "0"), ("APP_PORT", "five")])
-def test_a_value_that_does_not_fit_is_named(name: str, value: str) -> None:
-    """The error names the variable."""
-    with pytest.raises(SettingsError, match=name):
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("APP_PORT=70000", "a whole number from 1 to 65535 is wanted"),
+        ("APP_PORT=five", "a whole number from 1 to 65535 is wanted"),
+        ("APP_WORKERS=0", "a whole number from 1 to 64 is wanted"),
+        ("APP_QUEUE_SECONDS=inf", "a number above 0 to 3600 is wanted"),
+        ("APP_QUEUE_SECONDS=nan", "a number above 0 to 3600 is wanted"),
+        ("APP_LOG=maybe", "true or false is wanted"),
+        ("APP_MODEL=tumour", "package.module:function, a name that Python can import, is wanted"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(variable: str, said: str) -> None:
+    """The error names the variable and its value, and says what it may be."""
+    name, value = variable.split("=")
+    with pytest.raises(SettingsError) as raised:
         read_settings({name: value})
+    assert str(raised.value) == f"{variable}: {said}"
 
 
 def test_service_links_are_ignored() -> None:
