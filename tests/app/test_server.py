@@ -7,7 +7,6 @@ import datetime as dt
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ import pytest
 from app.model import bundle
 from tests.app.conftest import GUIDE_REQUEST, lines, samples
 from tests.optional import need
+from tests.ports import free_port
 
 
 class Server:
@@ -31,8 +31,7 @@ class Server:
     command: tuple[str, ...] = ("-m", "app", "serve")
 
     def __init__(self, model_dir: Path, folder: Path, **settings: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
         self.environment = {
@@ -277,9 +276,7 @@ def refused(environment: dict[str, str]) -> str:
 def test_serve_is_refused_with_words(model_dir: Path, tmp_path: Path) -> None:
     """A second service in the state folder, a taken port, no model."""
     with serving(model_dir, tmp_path) as server:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
-        assert "another service uses it" in refused({**server.environment, "APP_PORT": port})
+        assert "another service uses it" in refused({**server.environment, "APP_PORT": str(free_port())})
         other = {**server.environment, "APP_STATE_DIR": str(tmp_path / "other")}
         assert "APP_PORT" in refused(other)
         assert "ml-app train" in refused({**other, "APP_MODEL_DIR": str(tmp_path / "none")})

@@ -21,7 +21,7 @@ from tests.browser.conftest import running_console
 from tests.browser.viewer import ARGUMENTS, Viewer
 from tests.elasticsearch.embedded import EmbeddedStore
 from tests.optional import need
-from tests.stack.running import free_ports
+from tests.ports import free_ports
 
 DOCUMENTS = int(os.environ.get("ML_BENCH_DOCUMENTS", "1000000"))
 ROUNDS = int(os.environ.get("ML_BENCH_ROUNDS", "5"))

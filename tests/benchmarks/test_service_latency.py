@@ -27,8 +27,8 @@ import pytest
 from tests.app.conftest import GUIDE_REQUEST
 from tests.app.test_server import Server, serving, until
 from tests.benchmarks import report
-from tests.benchmarks.test_service_speed import free_port
 from tests.elasticsearch.embedded import EmbeddedStore
+from tests.ports import free_port
 from tests.stack.running import trained_models
 
 REQUESTS = int(os.environ.get("ML_BENCH_LATENCY", "20000"))  # of each service

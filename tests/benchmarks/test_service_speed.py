@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from app.model.training import CANDIDATES, fit, train, with_missing
 from app.schema import FIELDS
 from tests.app.conftest import NOW
 from tests.app.test_server import serving, until
+from tests.ports import free_port
 
 REQUESTS = int(os.environ.get("ML_BENCH_REQUESTS", "4000"))
 CONNECTIONS = 4
@@ -115,12 +115,6 @@ def environment(name: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "-q", *PACKAGES[name]], check=True)
     return folder / "bin"
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.browser.viewer import ARGUMENTS, Viewer
 from tests.elasticsearch.embedded import EmbeddedStore
 from tests.optional import need
-from tests.stack.running import RunningStack, free_ports, running_stack, until
+from tests.ports import free_port, free_ports
+from tests.stack.running import RunningStack, running_stack, until
 
 GUIDES = {
     "age": 30, "job": "admin", "marital": "single", "education": "secondary", "housing": "yes", "loan": "no",
@@ -42,7 +43,7 @@ def browser() -> Iterator[Browser]:
 @contextlib.contextmanager
 def running_console(folder: Path, **settings: str) -> Iterator[str]:
     """Run a console of its own; yield its address."""
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CONSOLE_")}
     with (folder / "console.txt").open("wb") as output:
@@ -98,7 +99,7 @@ def labelled(client: httpx.Client, stack: RunningStack, label: dict[str, Any]) -
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A stack with traffic, whose samples give rates."""
-    (port,) = free_ports(1)  # nothing listens there: the figures come from samples
+    port = free_port()  # nothing listens there: the figures come from samples
     with running_stack(
         tmp_path_factory.mktemp("browser") / "stack", PROMETHEUS_PORT=str(port), CONSOLE_FIRST_SECONDS="60"
     ) as running:

@@ -18,7 +18,8 @@ from tests.benchmarks.console_data import fill_samples
 from tests.browser.conftest import answers, running_console
 from tests.browser.viewer import Viewer
 from tests.elasticsearch.embedded import EmbeddedStore
-from tests.stack.running import free_ports, until
+from tests.ports import free_ports
+from tests.stack.running import until
 
 pytestmark = pytest.mark.timeout(600)
 REFUSED = 3

@@ -15,7 +15,7 @@ from compose.console.timerange import rfc3339
 from tests.browser.conftest import running_console
 from tests.browser.viewer import PATIENCE, Viewer
 from tests.console import stores
-from tests.stack.running import free_ports
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.timeout(900)  # Elasticsearch may have to be fetched and started
 LINES = "#logs-lines > li"

@@ -24,12 +24,12 @@ from compose.provision.alerts import Alert, alerts
 from compose.provision.panels import Panel
 from tests.console.recorded import case_samples, evaluate, recorded_samples
 from tests.optional import need
+from tests.ports import free_port
 from tests.provision.alert_cases import CASES, Case
 from tests.provision.recording import END, START, openmetrics
 from tests.provision.servers import prometheus_command, running
 from tests.provision.test_alerts import promtool
 from tests.provision.test_recorded_run import plain
-from tests.stack.running import free_ports
 
 PANELS = list(own_panels.PANELS.values())
 ALERTS = {alert.key: alert for alert in alerts()}
@@ -60,7 +60,7 @@ def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     done = promtool("tsdb", "create-blocks-from", "openmetrics", folder / "run.om", folder / "data")
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "prometheus.yml").write_text("global: {scrape_interval: 15s}\n")
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(prometheus_command(folder, port), f"{url}/-/ready", folder / "prometheus.txt"):
         yield url

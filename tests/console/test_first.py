@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from compose.console.first import KEPT_MOST, KEPT_SECONDS, Kept
 from compose.console.service import create_console
 from compose.console.settings import ConsoleSettings
-from tests.stack.running import free_ports
+from tests.ports import free_port, free_ports
 
 
 def client(store: str, seconds: float = 5.0) -> FlaskClient:
@@ -30,7 +30,7 @@ def client(store: str, seconds: float = 5.0) -> FlaskClient:
 @pytest.fixture
 def away() -> FlaskClient:
     """A client of a console whose every neighbour is away."""
-    (port,) = free_ports(1)
+    port = free_port()
     return client(f"http://127.0.0.1:{port}")
 
 

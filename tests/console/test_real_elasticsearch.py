@@ -42,7 +42,7 @@ from compose.provision.visualisations import (
 )
 from tests.console import stores
 from tests.console.stores import Filled
-from tests.stack.running import free_ports
+from tests.ports import free_port
 
 Chosen = Callable[[dict[str, Any]], bool]
 # what a person writes in the search box → the lines that it means
@@ -261,7 +261,7 @@ def test_a_panel_from_samples(panel: Panel, both: Filled) -> None:
 
 def test_alerts_from_samples(both: Filled) -> None:
     """The alerts' states by the samples are the same out of both stores, and the falling accuracy fires."""
-    (port,) = free_ports(1)
+    port = free_port()
     told = []
     for store in both.stores:
         settings = ConsoleSettings(store_url=store.url, prometheus_url=f"http://127.0.0.1:{port}")

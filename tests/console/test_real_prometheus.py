@@ -24,8 +24,8 @@ from compose.provision import prometheus
 from compose.provision.panels import Panel
 from compose.provision.prometheus import Target
 from tests.console.stores import exposition
+from tests.ports import free_port
 from tests.provision.servers import Endpoint, prometheus_command, query, query_range, running, wait_for
-from tests.stack.running import free_ports
 
 COMPRESSED = 60  # minutes become seconds
 NOWHERE = "http://127.0.0.1:1"  # nothing listens on tcpmux here
@@ -44,7 +44,7 @@ class Watched(msgspec.Struct, frozen=True):
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A real Prometheus with the real rules, their waits compressed, over a service whose counters grow."""
     folder, told = tmp_path_factory.mktemp("watched"), Endpoint(exposition(90))
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (folder / "rules.yml").write_text(prometheus.rules(compressed=COMPRESSED))
     targets = (Target("app", told.address), Target("prometheus", f"127.0.0.1:{port}"))
@@ -178,7 +178,7 @@ def test_a_wrong_address_is_said_and_the_samples_are_used(watched: Watched, embe
 
 def test_a_prometheus_that_does_not_know_our_service(tmp_path: Path) -> None:
     """A Prometheus that scrapes others is not used, and the reason is said."""
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (tmp_path / "rules.yml").write_text("groups: []\n")
     (tmp_path / "prometheus.yml").write_text(prometheus.configuration((), None, interval="1s"))
@@ -206,7 +206,7 @@ def test_one_that_hangs_costs_one_timeout() -> None:
 def test_one_that_goes_away_is_left_at_once(tmp_path: Path) -> None:
     """Prometheus dies between two questions: the question is put to the samples; it is used again once it is back."""
     clock, told = [0.0], Endpoint(exposition(1))
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     (tmp_path / "rules.yml").write_text("groups: []\n")
     targets = (Target("app", told.address),)

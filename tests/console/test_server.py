@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.stack.running import free_ports, until
+from tests.ports import free_port
+from tests.stack.running import until
 
 
 @pytest.mark.parametrize("way", ["fork", "spawn", "forkserver"])
@@ -18,7 +19,7 @@ def test_it_serves_however_its_worker_is_begun(way: str, tmp_path: Path) -> None
     """A worker that is forked, begun anew (macOS) or by a server of forks (Python 3.14's default) answers and ends."""
     if way == "fork" and sys.platform != "linux":
         pytest.skip("only Linux forks safely")
-    (port,) = free_ports(1)
+    port = free_port()
     output = tmp_path / "console.txt"
     code = f"import runpy, compose.console.server as server; server.WAY = '{way}'"
     run = "runpy.run_module('compose.console', run_name='__main__', alter_sys=True)"  # as `-m compose.console`

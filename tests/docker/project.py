@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tests.docker.daemon import Daemon
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
@@ -30,18 +30,6 @@ def defaults() -> dict[str, str]:
     """Return what compose/.env.example sets."""
     text = (COMPOSE / ".env.example").read_text(encoding="utf-8")
     return dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
-
-
-def free_ports(count: int) -> list[int]:
-    """Return so many different ports of 127.0.0.1 that nothing listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import psutil
+
+from tests.ports import free_port
 
 START_DEADLINE = 60.0  # seconds
 STOP_DEADLINE = 30.0
@@ -34,9 +35,7 @@ class EmbeddedStore:
 
     def __init__(self, room: Path, **extra: str) -> None:
         self._said = room / "output"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STORE_")}
         environment = inherited | {"STORE_PORT": str(port), "STORE_DIR": str(room / "data"), **extra}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,23 +22,12 @@ from elasticsearch import Elasticsearch
 
 from tests.elasticsearch.node import Node
 from tests.optional import need
+from tests.ports import free_port, free_ports
 
 NAMES = ("node-1", "node-2", "node-3")
 QUICK_START = ("-XX:TieredStopAtLevel=1",)  # three on two cores: the first compiler is enough
 PATIENCE = 180.0  # seconds
 pytestmark = pytest.mark.timeout(900)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return so many different ports of 127.0.0.1 that nothing listens on."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
@@ -136,7 +124,7 @@ def shipper(nodes: dict[str, Node], tmp_path: Path) -> Iterator[tuple[Path, str]
     """A shipper that knows all three nodes; its log folder, and its own address."""
     logs = tmp_path / "logs"
     logs.mkdir()
-    port = free_ports(1)[0]
+    port = free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
     given = {
         "SHIPPER_PATHS": str(logs / "*.jsonl"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from elasticsearch import Elasticsearch
 from tests.elasticsearch import installation
 from tests.elasticsearch.documents import index_of, log_documents
 from tests.optional import lacking
+from tests.ports import free_port
 
 COUNT = 500
 
@@ -44,9 +44,6 @@ def write_log(folder: Path) -> list[dict[str, object]]:
 
 def drain(url: str, logs: Path, state: Path) -> None:
     """Run `shipper drain` as a user does; everything must be acknowledged."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
     given = {
         "SHIPPER_PATHS": str(logs / "*.jsonl"),
@@ -54,7 +51,7 @@ def drain(url: str, logs: Path, state: Path) -> None:
         "SHIPPER_STATE_DIR": str(state),
         "SHIPPER_SETUP": "install",
         "SHIPPER_VOLUME_ID": "0f0e7c1e-7c53-4d0e-9d38-2f3f6f6f3a11",
-        "SHIPPER_PORT": str(port),
+        "SHIPPER_PORT": str(free_port()),
     }
     done = subprocess.run(
         [sys.executable, "-m", "shipper", "drain"],

@@ -26,9 +26,10 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from compose.stack import population
+from tests.ports import free_ports
 from tests.provision.recording import END, FOLDER, MINUTES, START, STEP
 from tests.provision.servers import Endpoint
-from tests.stack.running import RunningStack, free_ports, running_stack
+from tests.stack.running import RunningStack, running_stack
 
 SECONDS = 0.75  # that one scrape interval takes here
 CALM, CROWD = 5, 16  # requests between two scrapes, and at the same moment in the burst

@@ -27,6 +27,7 @@ from compose.stack import population
 from compose.stack.alert import Plan, send_test
 from compose.stack.supervisor import StackError
 from tests.optional import need
+from tests.ports import free_port, free_ports
 from tests.provision.recording import openmetrics
 from tests.provision.servers import (
     Endpoint,
@@ -37,7 +38,7 @@ from tests.provision.servers import (
     wait_for,
 )
 from tests.provision.test_alerts import promtool
-from tests.stack.running import RunningStack, free_ports, running_stack
+from tests.stack.running import RunningStack, running_stack
 
 COMPRESSED = 60  # minutes become seconds
 CROWD = 16
@@ -325,7 +326,7 @@ def test_a_receiver_without_an_address_is_said(tmp_path: Path) -> None:
 
 def test_without_alertmanager_the_test_alert_says_so() -> None:
     """Nothing listens: the error names the address and the option."""
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with pytest.raises(StackError, match=r"does not answer \(ConnectError\).*--alertmanager"):
         send_test(Plan(alertmanager=url, prometheus=url, number="two"), lambda _line: None, now=datetime.now(UTC))

@@ -20,11 +20,11 @@ from compose.provision.alerts import alerts, groups
 from compose.provision.files import FOLDER
 from compose.provision.panels import Panel, dashboards
 from tests.console.recorded import evaluate, recorded_samples
+from tests.ports import free_port
 from tests.provision.panel_values import table
 from tests.provision.recording import END, START, STEP, log_lines, openmetrics
 from tests.provision.servers import prometheus_command, query, query_range, running
 from tests.provision.test_alerts import promtool
-from tests.stack.running import free_ports
 
 PANELS = [panel for page in dashboards() for panel in page.panels()]
 RECORDED = {rule.record: rule.expr for group in groups() for rule in group.recordings}
@@ -46,7 +46,7 @@ def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     done = promtool("tsdb", "create-blocks-from", "openmetrics", folder / "run.om", folder / "data")
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "prometheus.yml").write_text("global: {scrape_interval: 15s}\n")
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(prometheus_command(folder, port), f"{url}/-/ready", folder / "prometheus.txt"):
         yield url

@@ -12,8 +12,9 @@ import threading
 from pathlib import Path
 
 from shipper.deadletter import DeadLetters
+from tests.ports import free_port
 from tests.shipper import cluster as faults
-from tests.shipper.conftest import VOLUME, Shipping, free_port, line, until
+from tests.shipper.conftest import VOLUME, Shipping, line, until
 from tests.shipper.test_delivery import refuse
 
 

@@ -28,7 +28,8 @@ from shipper.monitoring import reasons
 from shipper.settings import ShipperSettings
 from shipper.sharing import Sharing
 from shipper.wire import Flush, Job, Part, Report, Tune, orders, pair, reports, send
-from tests.shipper.conftest import Shipping, free_port, line, until
+from tests.ports import free_port
+from tests.shipper.conftest import Shipping, line, until
 from tests.shipper.test_commands import command, environment
 from tests.shipper.test_delivery import refuse
 from tests.shipper.test_rotation import append

@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import msgspec
 
 from compose.stack import state
 from compose.stack.settings import CHECKOUT
+from tests.ports import free_ports
 
 START_SECONDS = 300.0
 
@@ -51,13 +51,6 @@ def trained_models() -> Path:
                 )
                 (Path(room) / "models").rename(folder)
     return folder
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports on 127.0.0.1 that nothing listens on now."""
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in servers]
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:

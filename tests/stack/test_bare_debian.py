@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from tests.optional import lacking, need
+from tests.ports import free_ports
 from tests.stack.bare_debian import SUITES, bare_debian
-from tests.stack.running import free_ports, until
+from tests.stack.running import until
 
 FIRST_START_SECONDS = 400.0
 PORTS = ("APP_PORT", "STORE_PORT", "SHIPPER_PORT", "CONSOLE_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT")

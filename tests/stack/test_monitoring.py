@@ -20,7 +20,8 @@ from compose.stack.settings import StackSettings, read_settings
 from compose.stack.supervisor import Supervisor
 from compose.stack.up import monitoring_parts
 from tests.optional import need
-from tests.stack.running import free_ports, running_stack, until
+from tests.ports import free_port, free_ports
+from tests.stack.running import running_stack, until
 
 
 def _parts(settings: StackSettings) -> tuple[Service, ...]:
@@ -134,7 +135,7 @@ def test_who_only_looks_on_stops_first() -> None:
 def test_an_optional_part_that_does_not_start_is_left_out(tmp_path: Path) -> None:
     """The stack goes on without Prometheus where that ends at once, and says what it printed."""
     settings = read_settings({"STACK_DIR": str(tmp_path)})
-    (port,) = free_ports(1)
+    port = free_port()
     part = msgspec.structs.replace(_parts(settings)[1], program="/bin/sh", arguments=("-c", "echo corrupt; exit 3"),
                                    port=port, url=f"http://127.0.0.1:{port}")  # fmt: skip
     said: list[str] = []

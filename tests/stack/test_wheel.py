@@ -15,7 +15,8 @@ import pytest
 
 from compose.bootstrap import LOCKS, PIP_WHEEL
 from compose.stack.settings import CHECKOUT
-from tests.stack.running import free_ports, until
+from tests.ports import free_ports
+from tests.stack.running import until
 from tests.stack.test_end_to_end import GUIDE_REQUEST
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.optional import lacking, need
-from tests.store.test_durability import free_port
+from tests.ports import free_port
 
 _CALL = re.compile(r"(write|fsync|fdatasync|writev|sendto|sendmsg)\((\d+)<([^>]*)>(.*)")
 LINE = b'{"create":{"_index":"logs","_id":"%d"}}\n{"level":"INFO","message":"%s"}\n'
