@@ -18,19 +18,30 @@ from tests.elasticsearch.node import Node
 from tests.optional import lacking, need
 
 SERVER_VARIABLE = "ELASTICSEARCH_URL"
+SERVER_FIXTURES = {"elasticsearch_home", "real_elasticsearch"}
+SERVER_GROUP = "elasticsearch"
 LONG_FILES = ("stack", "shipper", "provision", "faults")  # rooms with files that take half a minute and more
 
 
+def _group(item: pytest.Item) -> str:
+    """Return which tests share a process with this one: those that share a costly server, else those of its file."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    room, parameters = item.path.parent.name, getattr(item, "callspec", None)
+    # A fixture that is asked for by `getfixturevalue` is not among the names: its parameter says it.
+    if room == "contract" or fixtures & SERVER_FIXTURES or (parameters and "real" in parameters.params.values()):
+        return SERVER_GROUP
+    if room == "browser" and "stack" in fixtures:
+        return "browser"  # one stack with traffic for all of its files
+    return str(item.path)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process where several share the work, and all files that need the one big server."""
-    with_server = {item.path for item in items if "elasticsearch_home" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "elasticsearch" if item.path in with_server else str(item.path)
-        if item.path.parent.name == "browser" and "stack" in getattr(item, "fixturenames", ()):
-            group = "browser"  # one stack with traffic for all of its files
+    """Keep in one process the tests that share work: each process would start a server of its own."""
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
     if "PYTEST_XDIST_WORKER" in os.environ:  # what takes longest comes first, or one process would end alone
-        items.sort(key=lambda item: (item.path not in with_server, item.path.parent.name not in LONG_FILES))
+        items.sort(key=lambda item: (groups[item] != SERVER_GROUP, item.path.parent.name not in LONG_FILES))
 
 
 @pytest.fixture(scope="session")

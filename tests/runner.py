@@ -72,6 +72,9 @@ def main() -> int:
     os.chdir(ROOT)
     # As `ml-app train` does: spinning threads starve a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Images of Python switch bytecode off: each of hundreds of started programs would compile all of it again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if verb == "mutate":
         return mutate(rest)
     if not verb and not names_tests(rest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,14 @@ from typing import Any
 import pytest
 from elasticsearch import Elasticsearch
 
+from compose.provision.elasticsearch import REPOSITORY as BACKUPS
+from compose.stack.backup import Places, backup, read_manifest
+from compose.stack.remote import SERVERS, Addresses, Servers
+from compose.stack.restore import restore
+from compose.stack.supervisor import StackError
 from tests.contract.comparison import differences
 from tests.contract.server import Reply, Request, Server
+from tests.elasticsearch.embedded import EmbeddedStore
 
 REPOSITORY = "contract-repository"
 CREATE = f"/_snapshot/{REPOSITORY}/first?wait_for_completion=true"
@@ -168,3 +175,33 @@ def test_a_link_does_not_lead_out(embedded: Server, tmp_path: Path) -> None:
     finally:
         link.unlink()
         shutil.rmtree(root / "contract", ignore_errors=True)
+
+
+def test_an_embedded_stores_backup_is_not_for_an_elasticsearch(real_elasticsearch: str, tmp_path: Path) -> None:
+    """A real Elasticsearch is asked first: refused with a way out, before anything is put back."""
+    own = Places(models=tmp_path / "own", repository=tmp_path / "data" / "snapshots" / "kept")
+    fresh = Places(models=tmp_path / "fresh")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "active.json").write_text('{"version": "v1"}')
+    others = frozenset(SERVERS) - {"elasticsearch"}
+    store = EmbeddedStore(tmp_path)
+    try:
+        with Servers(Addresses(elasticsearch=store.url, without=others)) as servers:
+            repository = {"type": "fs", "settings": {"location": "kept"}}
+            servers["elasticsearch"].json("PUT", f"/_snapshot/{BACKUPS}", json=repository)
+            made = backup(
+                servers, own, tmp_path / "backups", lambda _line: None, now=dt.datetime.now(dt.UTC), keep=None
+            )
+    finally:
+        store.stop()
+    manifest = read_manifest(made)
+    assert (manifest.store, manifest.parts) == ("embedded", ["model", "logs"])
+    with (
+        Servers(Addresses(elasticsearch=real_elasticsearch, without=others)) as servers,
+        pytest.raises(StackError, match=r"an Elasticsearch cannot read: .*ml-stack migrate"),
+    ):
+        restore(servers, fresh, made, lambda _line: None)
+    assert not (tmp_path / "fresh").exists()
+    with Servers(Addresses(without=frozenset(SERVERS))) as servers:
+        done = restore(servers, fresh, made, lambda _line: None)
+    assert done == ["model"], "all the rest can be put back: what was given a place here"

@@ -15,14 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from compose.stack.backup import Places, read_manifest
-from compose.stack.remote import SERVERS, Addresses, Servers
-from compose.stack.restore import restore
-from compose.stack.supervisor import StackError
+from compose.stack.backup import read_manifest
 from tests.optional import need
+from tests.ports import free_ports
 from tests.stack.guide import Place
 from tests.stack.guide_rows import ROWS
-from tests.stack.running import RunningStack, free_ports, running_stack, until
+from tests.stack.running import RunningStack, running_stack, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GUIDE = ROOT.parent / "shared" / "GUIDE.md"
@@ -129,22 +127,3 @@ def test_a_local_backup_holds_model_labels_metrics_and_logs(stack: RunningStack,
     assert "in it: model, feedback, metrics, logs" in done.stdout
     (made,) = (tmp_path / "backups").iterdir()
     assert read_manifest(made).store == "embedded"
-
-
-def test_a_local_backups_documents_are_not_for_an_elasticsearch(
-    stack: RunningStack, real_elasticsearch: str, tmp_path: Path
-) -> None:
-    """A real Elasticsearch is asked first: refused with a way out, before anything is put back."""
-    assert stack.command("backup", "--to", str(tmp_path / "backups")).returncode == 0
-    (made,) = (tmp_path / "backups").iterdir()
-    alone = Addresses(elasticsearch=real_elasticsearch, without=frozenset(SERVERS) - {"elasticsearch"})
-    with (
-        Servers(alone) as servers,
-        pytest.raises(StackError, match=r"an Elasticsearch cannot read: .*ml-stack migrate"),
-    ):
-        restore(servers, Places(models=tmp_path / "models"), made, lambda _line: None)
-    assert not (tmp_path / "models").exists()
-    none = Addresses(without=frozenset(SERVERS))
-    with Servers(none) as servers:
-        done = restore(servers, Places(models=tmp_path / "models"), made, lambda _line: None)
-    assert done == ["model"], "all the rest can be put back: what was given a place here"
