@@ -36,6 +36,8 @@ MAX_MOMENTS = 1_000_000  # of a piece
 MAX_BYTES = 32 * 1024 * 1024  # of all pieces; the oldest go first
 MAX_TIES = 100  # documents of the same moment that are read beyond the hits
 _FAR = 1 << 60  # milliseconds: no sum of two such overflows
+SAMPLED = 16  # of so many moments of an index in order, one is kept to guess by
+GAIN = 8  # of all documents, no more than one in so many is looked through by a guess
 _EDGES = 4096  # of intervals that are searched for; more are divided one by one
 
 _STATEMENTS = {
@@ -48,7 +50,10 @@ _STATEMENTS = {
 
 
 class Name(NamedTuple):
-    """Which piece: number of the index of documents, kind, column, and for moments the column of the date."""
+    """Which piece: number of the index of documents, kind, column, and for moments the column of the date.
+
+    Kinds are terms, words, times (of each value) and dates (a sample, of all values).
+    """
 
     number: int
     kind: str
@@ -150,7 +155,19 @@ class Postings:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _sample(cursor: Any, name: Name, change: int) -> Piece:
+    text = f"FROM documents WHERE number = ? AND {name.date} IS NOT NULL"
+    (count,) = cursor.execute(f"SELECT count(*) {text}", [name.number]).fetchone()
+    if count > MAX_MOMENTS:
+        return Piece(change, usable=False)
+    cursor.execute(f"SELECT {name.date} {text} ORDER BY 1", [name.number])
+    moments = np.array(cursor.fetchnumpy()[name.date][::SAMPLED], dtype=np.int64)  # a copy: the rest is let go
+    return Piece(change, 500 + moments.nbytes, counts={None: count}, moments={None: moments})
+
+
 def _read(cursor: Any, name: Name, change: int) -> Piece:
+    if name.kind == "dates":
+        return _sample(cursor, name, change)
     most = MAX_VALUES[name.kind]
     text = _STATEMENTS[name.kind].format(name.column, name.date, first=FIRST, most=most + 1)
     rows = cursor.execute(text, [name.number]).fetchall()
@@ -247,6 +264,32 @@ class View:
             amount = sum([int(moments.searchsorted(bound, "right")) for moments in found])
         return (f"({date} {'>=' if newest else '<='} {bound})", []) if amount <= most + MAX_TIES else None
 
+    def near(self, date: str, most: int, share: float, *, newest: bool) -> Condition | None:
+        """Return a condition that some more documents have than those that are wanted, the newest or the oldest.
+
+        A guess: whether it holds for enough is seen from what is found with it. None where it would be no use.
+
+        Args:
+            date: column by which they are sorted.
+            most: how many are wanted.
+            share: of all documents, that may be wanted.
+            newest: from which end.
+        """
+        pieces, _ = self._pieces("dates", "", date, using=False)
+        wanted = int((2 * most + 4) / share) if share else 0
+        if not wanted or GAIN * wanted >= sum([piece.counts[None] for piece in pieces]):
+            return None
+        count = wanted // SAMPLED + 1
+        found = [piece.moments[None] for piece in pieces]
+        ends = np.sort(np.concatenate([moments[-count:] if newest else moments[:count] for moments in found]))
+        count = min(count, len(ends))
+        return f"({date} {'>=' if newest else '<='} {int(ends[-count] if newest else ends[count - 1])})", []
+
+    def documents(self, date: str) -> int:
+        """Return how many documents have a date, as far as that is known."""
+        pieces, _ = self._pieces("dates", "", date, using=False)
+        return sum([piece.counts[None] for piece in pieces])
+
     def intervals(
         self, column: str, date: str, width: int, shift: int
     ) -> tuple[dict[tuple[int, Any], int], list[Index]]:
@@ -279,7 +322,8 @@ def _divided(moments: Any, width: int, shift: int) -> list[tuple[int, int]]:
         return list(zip(places.tolist(), amounts.tolist(), strict=True))
     if high == low:
         return [(low, len(moments))]
-    ends = [*moments.searchsorted(np.arange(low + 1, high + 1) * width - shift).tolist(), len(moments)]
+    edges = [place * width - shift for place in range(low + 1, high + 1)]
+    ends = [*moments.searchsorted(edges).tolist(), len(moments)]
     found, before = list[tuple[int, int]](), 0
     for place, end in enumerate(ends, low):
         if end > before:

@@ -15,7 +15,7 @@ from compose.store.catalogue import Index
 from compose.store.conditions import FALSE, TRUE, Condition, Fields, all_of, in_indices
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
-from compose.store.hits import Sort, after, read_hits, read_sort
+from compose.store.hits import Bounds, Sort, after, read_hits, read_sort
 from compose.store.postings import View
 from compose.store.query import parse
 from compose.store.sql import compile_query
@@ -25,6 +25,8 @@ from compose.store.tree import All
 from compose.store.values import known
 
 MAX_WINDOW = 10_000  # index.max_result_window
+MAX_GUESSED = 100  # hits that are looked for among the newest first
+_NO_BOUNDS = Bounds()
 _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "track_total_hits", "search_after",
          "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile", "post_filter",
          "typed_keys", "fields", "docvalue_fields"}  # fmt: skip
@@ -176,7 +178,7 @@ def _find(engine: Engine, asked: _Asked) -> _Found:
     several = bool(asked.aggregations)
     if counting:
         with _reading(engine, table, several=several) as cursor:
-            hits = _hits(engine, asked, cursor, _bound(asked, view))
+            hits = _hits(engine, asked, cursor, _bounds(asked, view, known, rest))
             aggregations = _aggregated(engine, asked, cursor, view)
             holds, counted = counting()
             if holds and view.holds():
@@ -184,30 +186,39 @@ def _find(engine: Engine, asked: _Asked) -> _Found:
             if several and not view.used:
                 return _Found(hits, aggregations, total(cursor, asked.shown, asked.tracked))
     with _reading(engine, table, several=True) as cursor:
-        hits = _hits(engine, asked, cursor, None)
+        hits = _hits(engine, asked, cursor)
         aggregations = _aggregated(engine, asked, cursor, None)
         return _Found(hits, aggregations, total(cursor, asked.shown, asked.tracked))
 
 
-def _hits(engine: Engine, asked: _Asked, cursor: Any, bound: Condition | None) -> list[dict[str, Any]]:
+def _hits(engine: Engine, asked: _Asked, cursor: Any, bounds: Bounds = _NO_BOUNDS) -> list[dict[str, Any]]:
     numbered = {index.number: index for index in asked.indices}
     most = engine.settings.max_body
-    return read_hits(cursor, asked.wanted, asked.order, asked.start, asked.size, numbered, asked.body, most, bound)
+    return read_hits(cursor, asked.wanted, asked.order, asked.start, asked.size, numbered, asked.body, most, bounds)
 
 
-def _bound(asked: _Asked, view: View) -> Condition | None:
-    """Return a condition that the hits have, and little else; None where none is known."""
-    if not asked.query or asked.wanted != asked.condition or not asked.size:
-        return None
+def _bounds(asked: _Asked, view: View, known: int, rest: list[Index]) -> Bounds:
+    """Return what is known of the hits before they are looked for; `known` and `rest` are the view's total."""
     most = asked.start + asked.size
+    alone = asked.query is not None and asked.wanted == asked.condition  # no other condition chooses the hits
+    if not asked.size:
+        return _NO_BOUNDS
     if not asked.order:
-        return view.earliest(asked.query, most)
+        return Bounds(certain=view.earliest(asked.query, most) if alone and asked.query else None)
     key = asked.order[0]
-    if len(asked.order) > 1 or key.kind != "date" or key.missing_first:
-        return None
-    if key.expression not in asked.fields.columns.single.values():
-        return None
-    return view.outermost(asked.query, str(key.expression), most, newest=key.descending)
+    if key.kind != "date" or key.missing_first or key.expression not in asked.fields.columns.single.values():
+        return _NO_BOUNDS
+    date = str(key.expression)
+    if alone and asked.query and len(asked.order) == 1:
+        certain = view.outermost(asked.query, date, most, newest=key.descending)
+        if certain is not None:
+            return Bounds(certain=certain)
+    if most > MAX_GUESSED or asked.body.get("search_after") is not None:
+        return _NO_BOUNDS
+    share = 0.25
+    if alone and asked.query and not rest:
+        share = 0.0 if known < most else known / max(view.documents(date), known)
+    return Bounds(likely=view.near(date, most, share, newest=key.descending))
 
 
 def _aggregated(engine: Engine, asked: _Asked, cursor: Any, view: View | None) -> dict[str, Any] | None:

@@ -53,7 +53,9 @@ PAGES: list[dict[str, Any]] = [
     {"size": 2, "from": 1, "sort": [{"at": "desc"}]},
     {"size": 1, "sort": [{"at": "asc"}]},
     {"size": 3, "sort": [{"at": {"order": "asc", "missing": "_first"}}]},
+    {"size": 2, "sort": [{"at": "desc"}, {"code": "asc"}]},
     {"size": 40},
+    {"size": 4, "from": 2, "sort": [{"at": {"order": "asc", "format": "epoch_millis"}}], "track_total_hits": False},
     {"size": 0, "track_total_hits": 1},
     {"size": 1, "post_filter": {"term": {"level": "INFO"}}},
     {"size": 2, "sort": [{"at": "desc"}], "search_after": [BASE + 4_000]},
@@ -144,7 +146,7 @@ def asked(fields: Fields, query: dict[str, Any]) -> Condition:
 @given(before=changes, after=changes)
 def test_answers_are_those_of_the_table(before: list[Any], after: list[Any]) -> None:
     """Hits, totals and buckets are equal: with no piece, with all, and with pieces of what a load has changed since."""
-    with patch.object(postings, "QUIET", -1.0), store() as engine:
+    with patch.object(postings, "QUIET", -1.0), patch.object(postings, "GAIN", 0), store() as engine:
         for listed in (before, after):
             write(engine, listed)
             assert answers(engine) == table_alone(engine)
@@ -198,6 +200,24 @@ def test_hits_are_bounded_by_the_moment_of_the_last_of_them() -> None:
             found.outermost(errors, date, 2, newest=True)
             engine.postings.settled()
             assert found.outermost(errors, date, 2, newest=True) is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_hits_are_looked_for_among_the_newest_first() -> None:
+    """A guess by the dates finds enough or is given up; it is not made where it would look through too many."""
+    with store() as engine:
+        write(engine, [("index", INDICES[n % 3], str(n), {"code": n, "at": BASE + n}) for n in range(480)])
+        found, fields = view(engine)
+        date = fields.columns.single["date:at"]
+        assert found.near(date, 2, 0.25, newest=True) is None
+        engine.postings.settled()
+        assert found.near(date, 2, 0.25, newest=True) is not None
+        assert found.near(date, 10, 0.25, newest=True) is None
+        assert found.near(date, 2, 0.0, newest=True) is None
+        for wanted in (479, 478, 3):
+            body = {"query": {"range": {"code": {"lte": wanted}}}, "sort": [{"at": "desc"}], "size": 2}
+            hits = search(engine, engine.resolve("logs-*"), body)["hits"]["hits"]
+            assert [int(hit["_id"]) for hit in hits] == [wanted, wanted - 1]
 
 
 def test_an_index_that_is_written_gets_no_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
