@@ -15,7 +15,7 @@ from compose.store.dates import format_date
 from compose.store.errors import UnsupportedError, illegal_argument, parsing
 from compose.store.grouped import FUNCTIONS, NEEDED, Grouped, shown
 from compose.store.intervals import MAX_BUCKETS, too_many
-from compose.store.postings import Intervals
+from compose.store.postings import View
 from compose.store.values import known, rows_of, value_of
 
 _METRICS = {"avg", "min", "max", "sum", "stats", "value_count", "cardinality", "percentiles"}
@@ -41,17 +41,15 @@ class Aggregator:
         cursor: of the database.
         top: hits of a condition, as top_hits shows them.
         typed: whether names carry the kind, as `?typed_keys` asks for.
-        intervals: counts of the index in memory, if that may be used.
+        view: of the index in memory, if that may be used.
     """
 
-    def __init__(
-        self, fields: Fields, cursor: Any, top: Top, *, typed: bool = False, intervals: Intervals | None = None
-    ) -> None:
+    def __init__(self, fields: Fields, cursor: Any, top: Top, *, typed: bool = False, view: View | None = None) -> None:
         self.fields = fields
         self.cursor = cursor
         self.top = top
         self.typed = typed
-        self.intervals = intervals
+        self.view = view
         self._buckets = 0  # so far
 
     def aggregate(self, body: dict[str, Any], condition: Condition) -> dict[str, Any]:
@@ -111,7 +109,7 @@ class Aggregator:
         kind, options = kinds[0], definition[kinds[0]]
         below: dict[str, Any] = definition.get("aggs") or definition.get("aggregations") or {}
         grouped = Grouped(self.fields, self.cursor, self._label)
-        buckets = Buckets(self.fields, self.cursor, below, self.aggregate, grouped, self.intervals)
+        buckets = Buckets(self.fields, self.cursor, below, self.aggregate, grouped, self.view)
         if kind in _METRICS:
             result = metric(kind, options, condition, self.fields, self.cursor)
         elif kind == "top_hits":

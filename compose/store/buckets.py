@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import duckdb
@@ -15,14 +16,13 @@ from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 from compose.store.grouped import Group, Grouped, Key, TooManyGroupsError
 from compose.store.intervals import MAX_BUCKETS, Steps, too_many
 from compose.store.mapping import Field
-from compose.store.postings import Intervals
+from compose.store.postings import View
 from compose.store.query import parse
 from compose.store.sql import compile_query
-from compose.store.values import array_of, known, rows_of, value_of
+from compose.store.values import array_of, chosen, known, rows_of, value_of
 
 MAX_ORDERED = 10_000  # terms that are ordered by a metric: each is computed
 KINDS = {"filter", "filters", "missing", "terms", "date_histogram", "histogram", "range"}
-_LUCENE_ONLY = re.compile(r"[~<>@&#]")
 Below = Callable[[dict[str, Any], Condition], dict[str, Any]]
 
 
@@ -35,19 +35,19 @@ class Buckets:
         below: what is nested in each bucket.
         aggregate: computes that, for one bucket.
         grouped: computes it for all, where it can.
-        intervals: counts of the index in memory, if that may be used.
+        view: of the index in memory, if that may be used.
     """
 
     def __init__(
         self, fields: Fields, cursor: Any, below: dict[str, Any], aggregate: Below, grouped: Grouped,
-        intervals: Intervals | None = None,
+        view: View | None = None,
     ) -> None:  # fmt: skip
         self._fields = fields
         self._cursor = cursor
         self._below = below
         self._aggregate = aggregate
         self._grouped = grouped
-        self._intervals = intervals
+        self._view = view
 
     def _nested(self, condition: Condition) -> dict[str, Any]:
         return self._aggregate(self._below, condition) if self._below else {}
@@ -129,7 +129,10 @@ class Buckets:
             f"{'amount' if by == '_count' else 'term'} {way.upper()}" for by, way in parts if by in ("_count", "_key")
         ]
         limit = min(size, MAX_BUCKETS) if plain else MAX_ORDERED + 1
-        rows = self._counted(options, found, condition, least, [*sql, "term ASC"], limit)
+        rows = self._known(options, found, condition, parts)
+        if rows is None:
+            rows = self._counted(options, found, condition, least, [*sql, "term ASC"], limit)
+        rows = rows[:limit]
         if len(rows) > MAX_ORDERED and not plain:
             raise UnsupportedError(f"the order by a metric of more than {MAX_ORDERED} terms")
         groups = self._groups_of_terms(options, found, condition, [row[0] for row in rows])
@@ -144,6 +147,25 @@ class Buckets:
         buckets = buckets[:size]
         others = rows[0][2] - sum(bucket["doc_count"] for bucket in buckets) if rows else 0
         return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": buckets}
+
+    def _known(
+        self, options: dict[str, Any], found: tuple[Field, str] | None, condition: Condition, parts: list[Any]
+    ) -> list[Any] | None:
+        """Return the same as `_counted`, from the index in memory; None where that does not know."""
+        column = self._grouped.column(found[0]) if found else None
+        if not column or not self._view or options.keys() & {"missing", "include", "exclude", "min_doc_count"}:
+            return None
+        if condition != in_indices(self._fields.indices):
+            return None
+        counts, rest = self._view.counted(column)
+        if rest:
+            return None
+        listed = sorted([pair for pair in counts.items() if pair[0] is not None], key=itemgetter(0))
+        for by, way in reversed(parts):
+            if by in ("_count", "_key"):
+                listed.sort(key=itemgetter(1 if by == "_count" else 0), reverse=way == "desc")
+        total = sum([amount for _, amount in listed])
+        return [(term, amount, total) for term, amount in listed]
 
     def _counted(
         self, options: dict[str, Any], found: tuple[Field, str] | None, condition: Condition, least: int,
@@ -160,7 +182,7 @@ class Buckets:
             if missing is not None:
                 source, value = rows_of(found, self._fields, condition, distinct=True, keep_empty=True)
                 value, given = f"coalesce({value}, ?)", [missing]
-        wanted, parameters = _chosen(options)
+        wanted, parameters = chosen(options)
         inner = f"SELECT {value} AS term, 1 AS one FROM {source}"  # noqa: S608 - see sql
         values = [*given, *condition[1]]
         if least == 0 and found is not None:
@@ -317,8 +339,8 @@ class Buckets:
         key = f"(({column} + {shift + before * width}) // {width})"
         known = dict[Key, int]()
         terms = self._grouped.lone_terms(self._below)
-        if terms and self._intervals and condition == in_indices(self._fields.indices):
-            counted, rest = self._intervals(terms, column, width, shift)
+        if terms and self._view and condition == in_indices(self._fields.indices):
+            counted, rest = self._view.intervals(terms, column, width, shift)
             known = {(place + before, term): amount for (place, term), amount in counted.items()}
             condition = in_indices(rest)
         rows = f"documents WHERE {condition[0]} AND {column} IS NOT NULL" if condition != FALSE else ""
@@ -336,23 +358,6 @@ def _named_term(field: Field | None, term: Any) -> dict[str, Any]:
     if field is not None and field.kind == "date":
         return {"key": term, "key_as_string": format_date(term, field.format)}
     return {"key": term}
-
-
-def _chosen(options: dict[str, Any]) -> tuple[str, list[Any]]:
-    """Return the condition that `include` and `exclude` make."""
-    text, values = "", list[Any]()
-    for name, negation in (("include", ""), ("exclude", "NOT ")):
-        given = options.get(name)
-        if given is None:
-            continue
-        if isinstance(given, list):
-            text += f" AND {negation}list_contains(?, term)"
-        elif isinstance(given, str) and not _LUCENE_ONLY.search(given):
-            text += f" AND {negation}regexp_full_match(term, ?)"
-        else:
-            raise UnsupportedError(f"this [{name}] of the aggregation [terms]")
-        values.append(given)
-    return text, values
 
 
 def _order_value(bucket: dict[str, Any], by: str) -> float:

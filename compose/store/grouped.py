@@ -7,7 +7,7 @@ bucket; the answers are the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -39,7 +39,7 @@ class TooManyGroupsError(Exception):
     """There are more groups than are held in memory: ask bucket by bucket."""
 
 
-class Group(msgspec.Struct):
+class Group(msgspec.Struct, gc=False):
     """How many documents have a key, and what is nested there."""
 
     count: int
@@ -55,6 +55,7 @@ class _Part(msgspec.Struct):
     field: Field | None
     column: str | None
     below: dict[str, Any]
+    order: list[tuple[Any, Any]]
 
 
 class Grouped:
@@ -119,7 +120,9 @@ class Grouped:
             field = found[0] if found else None
             column = self.column(field, _NUMBERS if kind in METRICS else _TERM_KINDS) if field else None
             below = definition.get("aggs") or definition.get("aggregations") or {}
-            parts.append(_Part(self._label(name, kind, definition), kind, options, field, column, below))
+            label = self._label(name, kind, definition)
+            order = _order(options) if kind == "terms" else []
+            parts.append(_Part(label, kind, options, field, column, below, order))
         return parts
 
     def compute(
@@ -145,17 +148,24 @@ class Grouped:
             groups = self._measured(metrics, rows, values, keys, known or {})
         counted_by = None if groups else terms[0].label if terms else None
         for part in terms:
-            inner = self.compute(part.below, rows, values, [*keys, str(part.column)], known)
-            several: dict[Key, list[tuple[Any, Group]]] = {}
+            by_term = [*keys, str(part.column)]
+            inner: dict[Key, Any] = (
+                self.compute(part.below, rows, values, by_term)
+                if part.below
+                else self._counted(rows, values, by_term, known or {})
+            )
+            several: dict[Key, list[tuple[Any, Any]]] = {}
             for key, group in inner.items():
                 several.setdefault(key[:-1], []).append((key[-1], group))
+            count = _count_of if part.below else int
             for key, found in several.items():
                 if part.label == counted_by:
-                    groups[key] = Group(sum(group.count for _, group in found), {})
+                    groups[key] = Group(sum([count(group) for _, group in found]), {})
                 if key in groups:
                     groups[key].results[part.label] = _terms(part, found)
         for group in groups.values() if parts else ():
-            group.results = {part.label: group.results.get(part.label, _empty(part)) for part in parts}
+            known_results = group.results
+            group.results = {part.label: known_results.get(part.label) or _empty(part) for part in parts}
         return groups
 
     def empty(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -165,15 +175,11 @@ class Grouped:
     def _measured(
         self, metrics: list[_Part], rows: str, values: list[Any], keys: list[str], known: dict[Key, int]
     ) -> dict[Key, Group]:
+        if not metrics:
+            return {key: Group(count, {}) for key, count in self._counted(rows, values, keys, known).items()}
         asked = list(dict.fromkeys((name, str(part.column)) for part in metrics for name in NEEDED[part.kind]))
         texts = [FUNCTIONS[name].format(column) for name, column in asked]
-        text = f"SELECT {', '.join([*keys, 'count(*)', *texts])} FROM {rows} GROUP BY {', '.join(keys)}"  # noqa: S608 - see sql
-        found = self._cursor.execute(text, values).fetchmany(MAX_GROUPS + 1) if rows else []
-        if len(found) + len(known) > MAX_GROUPS:
-            raise TooManyGroupsError
-        if not metrics:
-            counts = known | {row[:-1]: row[-1] + known.get(row[:-1], 0) for row in found}
-            return {key: Group(count, {}) for key, count in counts.items()}
+        found = self._rows([*keys, "count(*)", *texts], rows, values, keys)
         groups = {}
         for row in found:
             measured = dict(zip(asked, row[len(keys) + 1 :], strict=True))
@@ -183,6 +189,22 @@ class Grouped:
             }
             groups[tuple(row[: len(keys)])] = Group(row[len(keys)], results)
         return groups
+
+    def _counted(self, rows: str, values: list[Any], keys: list[str], known: dict[Key, int]) -> dict[Key, int]:
+        found = self._rows([*keys, "count(*)"], rows, values, keys) if rows else []
+        if len(found) + len(known) > MAX_GROUPS:
+            raise TooManyGroupsError
+        return known | {row[:-1]: row[-1] + known.get(row[:-1], 0) for row in found}
+
+    def _rows(self, columns: list[str], rows: str, values: list[Any], keys: list[str]) -> list[Any]:
+        text = f"SELECT {', '.join(columns)} FROM {rows} GROUP BY {', '.join(keys)}"  # noqa: S608 - see sql
+        found: list[Any] = self._cursor.execute(text, values).fetchmany(MAX_GROUPS + 1)
+        if len(found) > MAX_GROUPS:
+            raise TooManyGroupsError
+        return found
+
+
+_count_of = attrgetter("count")
 
 
 def shown(kind: str, measured: dict[str, Any]) -> dict[str, Any]:
@@ -205,20 +227,22 @@ def _order(options: dict[str, Any]) -> list[tuple[Any, Any]]:
     return [pair for entry in entries for pair in (entry.items() if isinstance(entry, dict) else [("", "")])]
 
 
-def _terms(part: _Part, found: list[tuple[Any, Group]]) -> dict[str, Any]:
+def _terms(part: _Part, found: list[tuple[Any, Any]]) -> dict[str, Any]:
+    """Return an aggregation's result from its terms, each with its group, or its count where nothing is nested."""
     ordered = sorted([pair for pair in found if pair[0] is not None], key=itemgetter(0))
-    for by, way in reversed(_order(part.options)):
+    count = _count_of if part.below else int
+    for by, way in reversed(part.order):
         if by == "_count":
-            ordered.sort(key=lambda pair: pair[1].count, reverse=way == "desc")
+            ordered.sort(key=lambda pair: count(pair[1]), reverse=way == "desc")
         else:
             ordered.sort(key=itemgetter(0), reverse=way == "desc")
     shown = ordered[: part.options.get("size", 10)]
-    if part.field is not None and part.field.kind == "boolean":
-        named = [{"key": int(term), "key_as_string": "true" if term else "false"} for term, _ in shown]
+    if part.below:
+        buckets = [{"key": term, "doc_count": group.count, **group.results} for term, group in shown]
     else:
-        named = [{"key": term} for term, _ in shown]
-    buckets = [
-        {**name, "doc_count": group.count, **group.results} for name, (_, group) in zip(named, shown, strict=True)
-    ]
-    others = sum([group.count for _, group in ordered[len(shown) :]])
+        buckets = [{"key": term, "doc_count": amount} for term, amount in shown]
+    if part.field is not None and part.field.kind == "boolean":
+        names = [{"key": int(term), "key_as_string": "true" if term else "false"} for term, _ in shown]
+        buckets = [{**name, **bucket, "key": name["key"]} for name, bucket in zip(names, buckets, strict=True)]
+    others = sum([count(group) for _, group in ordered[len(shown) :]]) if len(ordered) > len(shown) else 0
     return {"doc_count_error_upper_bound": 0, "sum_other_doc_count": others, "buckets": buckets}

@@ -14,7 +14,6 @@ import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ import msgspec
 import numpy as np
 
 from compose.store.catalogue import Index
-from compose.store.conditions import Condition, term_of
+from compose.store.conditions import TRUE, Condition, Term, term_of
 from compose.store.deadline import Deadlines
 from compose.store.table import Table
 
@@ -31,16 +30,17 @@ log = logging.getLogger(__name__)
 
 QUIET = 1.0  # seconds without a load, after which an index of documents gets its pieces
 FIRST = 32  # sequence numbers that are kept of each value
-MAX_VALUES = {"terms": 1_000, "times": 100, "words": 20_000}  # of a piece; a field with more has none
+MAX_VALUES = {"all": 1, "terms": 1_000, "times": 100, "words": 20_000}  # of a piece; a field with more has none
 MAX_MOMENTS = 1_000_000  # of a piece
 MAX_BYTES = 32 * 1024 * 1024  # of all pieces; the oldest go first
 MAX_TIES = 100  # documents of the same moment that are read beyond the hits
 _FAR = 1 << 60  # milliseconds: no sum of two such overflows
 SAMPLED = 16  # of so many moments of an index in order, one is kept to guess by
 GAIN = 8  # of all documents, no more than one in so many is looked through by a guess
-_EDGES = 4096  # of intervals that are searched for; more are divided one by one
+_EDGES = 65_536  # of intervals that are searched for; with more, all moments are divided
 
 _STATEMENTS = {
+    "all": "SELECT NULL, count(*) FROM documents WHERE number = ? LIMIT {most}",
     "terms": "SELECT {0}, count(*), min(sequence, {first}) FROM documents WHERE number = ? GROUP BY 1 LIMIT {most}",
     "words": "SELECT word, sum(amount)::BIGINT FROM (SELECT amount, unnest(list_distinct(string_split({0}, ' '))) "
     "AS word FROM (SELECT {0}, count(*) AS amount FROM documents WHERE number = ? GROUP BY 1)) GROUP BY 1 LIMIT {most}",
@@ -52,7 +52,7 @@ _STATEMENTS = {
 class Name(NamedTuple):
     """Which piece: number of the index of documents, kind, column, and for moments the column of the date.
 
-    Kinds are terms, words, times (of each value) and dates (a sample, of all values).
+    Kinds are terms, words, times (of each value), dates (a sample, of all values) and all (how many documents).
     """
 
     number: int
@@ -228,7 +228,7 @@ class View:
 
     def total(self, asked: Condition) -> tuple[int, list[Index]]:
         """Return how many documents a condition selects, as far as that is known, and the indices not covered."""
-        term = term_of(asked)
+        term = Term("all", "", None) if asked == TRUE else term_of(asked)
         if term is None or self._before % 2:
             return 0, self._indices
         pieces, rest = self._pieces(term.kind, term.column, using=False)
@@ -290,6 +290,17 @@ class View:
         pieces, _ = self._pieces("dates", "", date, using=False)
         return sum([piece.counts[None] for piece in pieces])
 
+    def counted(self, column: str) -> tuple[dict[Any, int], list[Index]]:
+        """Return value of a column → how many documents have it, and the indices that this does not cover."""
+        if self._before % 2:
+            return {}, self._indices
+        pieces, rest = self._pieces("terms", column)
+        found: dict[Any, int] = {}
+        for piece in pieces:
+            for value, amount in piece.counts.items():
+                found[value] = found.get(value, 0) + amount
+        return found, rest
+
     def intervals(
         self, column: str, date: str, width: int, shift: int
     ) -> tuple[dict[tuple[int, Any], int], list[Index]]:
@@ -304,32 +315,33 @@ class View:
         if self._before % 2:
             return {}, self._indices
         pieces, rest = self._pieces("times", column, date)
+        listed = [pair for piece in pieces for pair in piece.moments.items() if len(pair[1])]
+        if not listed:
+            return {}, rest
+        low = (min([int(moments[0]) for _, moments in listed]) + shift) // width
+        high = (max([int(moments[-1]) for _, moments in listed]) + shift) // width
+        edges = np.arange(low + 1, high + 1) * width - shift if high - low < _EDGES else None
         found: dict[tuple[int, Any], int] = {}
-        for piece in pieces:
-            for value, moments in piece.moments.items():
-                for place, amount in _divided(moments, width, shift):
-                    found[place, value] = found.get((place, value), 0) + amount
+        for value, moments in listed:
+            for place, amount in _divided(moments, width, shift, low, edges):
+                key = (place, value)
+                found[key] = found.get(key, 0) + amount
         return found, rest
 
 
-def _divided(moments: Any, width: int, shift: int) -> list[tuple[int, int]]:
-    """Return number of an interval and how many of the sorted moments are in it, where there are some."""
-    if not len(moments):
-        return []
-    low, high = (int(moments[0]) + shift) // width, (int(moments[-1]) + shift) // width
-    if high - low >= _EDGES:
+def _divided(moments: Any, width: int, shift: int, low: int, edges: Any) -> list[tuple[int, int]]:
+    """Return number of an interval and how many of the sorted moments are in it, where there are some.
+
+    `edges` has the begin of each interval after the one with the number `low`; None where there are too many of them.
+    """
+    if edges is None:
         places, amounts = np.unique((moments + shift) // width, return_counts=True)
         return list(zip(places.tolist(), amounts.tolist(), strict=True))
-    if high == low:
-        return [(low, len(moments))]
-    edges = [place * width - shift for place in range(low + 1, high + 1)]
-    ends = [*moments.searchsorted(edges).tolist(), len(moments)]
+    first, last = (int(moments[0]) + shift) // width, (int(moments[-1]) + shift) // width
+    ends = [*moments.searchsorted(edges[first - low : last - low]).tolist(), len(moments)]
     found, before = list[tuple[int, int]](), 0
-    for place, end in enumerate(ends, low):
+    for place, end in enumerate(ends, first):
         if end > before:
             found.append((place, end - before))
         before = end
     return found
-
-
-Intervals = Callable[[str, str, int, int], tuple[dict[tuple[int, Any], int], list[Index]]]

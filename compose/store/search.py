@@ -236,7 +236,7 @@ def _aggregated(engine: Engine, asked: _Asked, cursor: Any, view: View | None) -
         return {"total": total(cursor, within, True), "max_score": best, "hits": found}
 
     typed = bool(asked.body.get("typed_keys"))
-    aggregator = Aggregator(asked.fields, cursor, top, typed=typed, intervals=view.intervals if view else None)
+    aggregator = Aggregator(asked.fields, cursor, top, typed=typed, view=view)
     return aggregator.all(asked.aggregations, asked.condition)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from compose.store.conditions import Condition, Fields
 from compose.store.errors import UnsupportedError, illegal_argument
 from compose.store.mapping import Field
 from compose.store.rows import TYPES
+
+_LUCENE_ONLY = re.compile(r"[~<>@&#]")
 
 
 def known(kind: str, options: dict[str, Any], allowed: set[str]) -> None:
@@ -64,3 +67,20 @@ def rows_of(
         values = f"CASE WHEN len({values}) = 0 THEN [NULL]::{TYPES[field.kind]}[] ELSE {values} END"
     inner = f"SELECT unnest({values}) AS item FROM documents WHERE {condition[0]}"  # noqa: S608 - see sql
     return f"({inner}) WHERE true", "item"
+
+
+def chosen(options: dict[str, Any]) -> tuple[str, list[Any]]:
+    """Return the condition that `include` and `exclude` make, with its values."""
+    text, values = "", list[Any]()
+    for name, negation in (("include", ""), ("exclude", "NOT ")):
+        given = options.get(name)
+        if given is None:
+            continue
+        if isinstance(given, list):
+            text += f" AND {negation}list_contains(?, term)"
+        elif isinstance(given, str) and not _LUCENE_ONLY.search(given):
+            text += f" AND {negation}regexp_full_match(term, ?)"
+        else:
+            raise UnsupportedError(f"this [{name}] of the aggregation [terms]")
+        values.append(given)
+    return text, values

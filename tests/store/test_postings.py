@@ -32,6 +32,7 @@ MAPPING: dict[str, Any] = {
         "level": {"type": "keyword"},
         "code": {"type": "integer"},
         "message": {"type": "text"},
+        "flag": {"type": "boolean"},
     }
 }
 BASE = 1_792_454_400_000  # milliseconds since 1970; small numbers would be years
@@ -62,10 +63,17 @@ PAGES: list[dict[str, Any]] = [
 ]
 HISTOGRAMS: list[dict[str, Any]] = [
     {"date_histogram": {"field": "at", "fixed_interval": interval, **more}, "aggs": {"by": {"terms": terms}}}
-    for terms in ({"field": "level"}, {"field": "code", "size": 1})
+    for terms in ({"field": "level"}, {"field": "code", "size": 1}, {"field": "flag"})
     for interval, more in (("5s", {}), ("1ms", {"min_doc_count": 1}), ("7s", {"offset": "-3s"}))
 ]
+TERMS: list[dict[str, Any]] = [
+    {"terms": {"field": field, **more}, **below}
+    for field in ("level", "code", "flag")
+    for more in ({}, {"size": 1, "order": {"_count": "asc"}}, {"order": [{"_count": "desc"}, {"_key": "desc"}]})
+    for below in ({}, {"aggs": {"n": {"avg": {"field": "code"}}}})
+]
 BODIES = [
+    *[{"size": 0, "aggs": {"t": body}} for body in TERMS],
     *[{"query": query, **page} for number, query in enumerate(QUERIES) for page in PAGES[number % 2 :: 2]],
     *[{"size": 1, "query": QUERIES[place], "aggs": {"h": body}} for body in HISTOGRAMS for place in (-1, 0)],
 ]
@@ -76,6 +84,7 @@ documents = st.fixed_dictionaries(
         "at": st.integers(-12, 12).map(lambda moment: BASE + moment // 3 * 3_000 + moment % 3),
         "level": st.sampled_from(["INFO", "WARNING", "ERROR"]),
         "code": st.integers(0, 3),
+        "flag": st.booleans(),
         "message": st.lists(st.sampled_from(["late", "deadline", "deadlines", "0.5", "x"]), max_size=4).map(" ".join),
     },
 )
@@ -240,7 +249,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         engine.postings.settled()
         assert 0 < sum(piece.bytes for piece in engine.postings._pieces.values()) <= 3000
         monkeypatch.setattr(postings, "MAX_BYTES", 2**20)
-        monkeypatch.setattr(postings, "MAX_VALUES", {"terms": 4, "times": 4, "words": 4})
+        monkeypatch.setattr(postings, "MAX_VALUES", {"all": 1, "terms": 4, "times": 4, "words": 4})
         engine.postings._pieces.clear()
         answers(engine)
         engine.postings.settled()
