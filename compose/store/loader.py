@@ -24,6 +24,7 @@ from compose.store.translog import Translog
 log = logging.getLogger(__name__)
 
 LOAD_DOCUMENTS = ROW_GROUP  # the loader does not wait longer once so many documents are pending
+MAX_VISIBLE_SECONDS = 1.0  # Elasticsearch's own index.refresh_interval
 
 
 class Waiting(msgspec.Struct):
@@ -64,6 +65,20 @@ class Waiting(msgspec.Struct):
 def _size(operations: list[Operation]) -> int:
     # The source, its values and their objects.
     return 3 * sum([len(operation.source) for operation in operations if operation.source is not None])
+
+
+def patience(refresh: float, documents: int) -> float:
+    """Return the seconds that the oldest of the documents that wait may wait.
+
+    Twice as long, but no longer than a second, where they are about to fill a row group: one that is loaded in parts is
+    written, and compressed, more than once.
+
+    Args:
+        refresh: the setting, in seconds.
+        documents: how many wait.
+    """
+    filling = documents > LOAD_DOCUMENTS // 2
+    return max(refresh, min(2 * refresh, MAX_VISIBLE_SECONDS)) if filling else refresh
 
 
 class Loader:
@@ -189,8 +204,11 @@ class Loader:
                     self._changed.wait()
                 now = time.monotonic()
                 since = now if pause or not self.waiting.moments else self.waiting.moments[0][0]
-                deadline = since + max(self.settings.refresh_seconds, pause)
-                while not self._stopping and (left := deadline - time.monotonic()) > 0:
+                while not self._stopping:
+                    waits = patience(self.settings.refresh_seconds, len(self.waiting.operations))
+                    left = since + max(waits, pause) - time.monotonic()
+                    if left <= 0:
+                        break
                     if not pause and (self._urgent or len(self.waiting.operations) >= LOAD_DOCUMENTS):
                         break
                     self._changed.wait(left)

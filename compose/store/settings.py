@@ -28,7 +28,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         threads: threads that DuckDB may use.
         max_body: largest request body in bytes, before and after unpacking.
         request_seconds: a search that takes longer is stopped.
-        refresh_seconds: a document is visible at most this long after its answer.
+        refresh_seconds: a document waits at most this long to be loaded; twice, but no more than a second, while more
+            than half a row group waits.
         max_pending: bytes of documents that may wait for the loader before writers are answered 429.
         translog_retention: bytes of loaded translog kept to rebuild a corrupted database.
         disk_reserve: bytes that stay free on the disk: below, writes are answered 429.

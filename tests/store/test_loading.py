@@ -13,7 +13,7 @@ from compose.store.bulk import Action
 from compose.store.duplicates import repeated_name
 from compose.store.engine import Engine
 from compose.store.field_conditions import rare_tail
-from compose.store.loader import Waiting
+from compose.store.loader import Waiting, patience
 from compose.store.rows import Operation
 from compose.store.search import count, search
 from compose.store.settings import StoreSettings
@@ -53,6 +53,18 @@ def test_a_change_of_the_catalogue_is_loaded_with_all_its_documents() -> None:
         first, rest = waiting.parted()
         assert first is waiting
         assert rest.empty()
+
+
+@pytest.mark.parametrize(
+    ("refresh", "documents", "expected"),
+    [
+        (0.5, 1, 0.5), (0.5, ROW_GROUP // 2, 0.5), (0.5, ROW_GROUP // 2 + 1, 1.0), (0.2, ROW_GROUP - 1, 0.4),
+        (0.8, ROW_GROUP - 1, 1.0), (1.0, ROW_GROUP - 1, 1.0),
+    ],
+)  # fmt: skip
+def test_a_row_group_that_fills_may_wait_longer(refresh: float, documents: int, expected: float) -> None:
+    """Few documents wait as long as is set, more than half a row group twice that, and none longer than a second."""
+    assert patience(refresh, documents) == expected
 
 
 def test_a_start_reads_only_what_is_not_loaded(tmp_path: Path) -> None:
