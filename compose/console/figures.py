@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ def lines(
 
 
 def bars(series: list[Line], spread: TimeRange, zone: Zone, width: float, **more: Any) -> Figure:
-    """Return stacked bars over time; `width` in seconds."""
+    """Return stacked bars of counts over time; `width` in seconds."""
     data = [
         {
             "type": "bar",
@@ -120,6 +121,11 @@ def bars(series: list[Line], spread: TimeRange, zone: Zone, width: float, **more
     ]
     shown = layout(spread, zone, **more)
     shown |= {"barmode": "stack"}
+    heights = collections.Counter[float]()
+    for each in series:
+        heights.update({at: value or 0 for at, value in zip(each.times, each.values, strict=True)})
+    if max(heights.values(), default=0) < shown["yaxis"]["nticks"]:
+        shown["yaxis"]["dtick"] = 1  # there is no half a line
     return {"data": data, "layout": shown}
 
 

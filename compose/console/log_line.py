@@ -10,6 +10,7 @@ from dash import dcc, html
 
 from compose.console import parts, units
 from compose.console.address import written
+from compose.console.log_search import LEVELS
 from compose.console.parts import Component
 from compose.console.timerange import Zone, parse_moment
 
@@ -29,7 +30,8 @@ def line(hit: dict[str, Any], zone: Zone, *, is_open: bool = False) -> Component
     summary = html.Summary(
         [
             parts.moment(at, zone, millis=True) if at is not None else html.Span("no time"),
-            html.Span(level or "–", className=f"level {level.lower()}"),
+            # Another program's level is no class of ours: there is one called notice.
+            html.Span(level or "–", className=f"level {level.lower()}" if level in LEVELS else "level"),
             html.Span(
                 [html.Span(str(source.get("message", ""))), html.Span(figures_text(source), className="hint")],
                 className="message",

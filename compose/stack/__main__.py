@@ -102,7 +102,8 @@ def status(settings: StackSettings, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(parts))
     else:
-        Console(width=None if sys.stdout.isatty() else WIDTH).print(render(parts, settings))
+        console = Console(width=None if sys.stdout.isatty() else WIDTH)
+        console.print(render(parts, settings, console.width))
     sys.exit(0 if all(part.state == "ready" for part in parts) and not unwatched(settings) else 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,9 @@ import msgspec
 from compose.stack.supervisor import StackError
 
 TIMEOUT_SECONDS = 30.0
+POLL_SECONDS = 1.0
+STARTING_SECONDS = 60.0  # from the first answer of a server that was away until a refused login is believed
+REMEDIES = {401: "the user, password or token is wrong", 403: "this user may not do that"}
 SERVERS = ("app", "shipper", "elasticsearch", "prometheus", "alertmanager", "grafana", "kibana")
 
 
@@ -58,10 +61,21 @@ class Server:
         client: carries authentication, headers and the certificate authority.
         name: what people call it.
         url: base address.
+        remedies: what to do about a status.
+        otherwise: what to do about any other one that is no success.
     """
 
-    def __init__(self, client: httpx.Client, name: str, url: str) -> None:
+    def __init__(
+        self,
+        client: httpx.Client,
+        name: str,
+        url: str,
+        *,
+        remedies: Mapping[int, str] = REMEDIES,
+        otherwise: str = "",
+    ) -> None:
         self.client, self.name, self.url = client, name, url.rstrip("/")
+        self._remedies, self._otherwise = remedies, otherwise
 
     def answer(self, method: str, path: str, *, allowed: tuple[int, ...] = (), **arguments: Any) -> httpx.Response:
         """Send one request.
@@ -73,16 +87,52 @@ class Server:
             answer = self.client.request(method, self.url + path, **arguments)
         except httpx.HTTPError as error:
             raise StackError(
-                f"{self.name} at {self.url} does not answer ({type(error).__name__}: {error}); is it up? "
-                "see `docker compose ps` or `python3 compose status`"
+                f"{self.name} at {self.url}: {method} {path} got no answer ({type(error).__name__}: {error}); "
+                "is it up? see `docker compose ps` or `python3 compose status`, and run it again"
             ) from None
         if answer.is_success or answer.status_code in allowed:
             return answer
-        remedy = {401: "; the user, password or token is wrong", 403: "; this user may not do that"}
-        raise StackError(
-            f"{self.name}: {method} {path} answered {answer.status_code}: {reason(answer)}"
-            f"{remedy.get(answer.status_code, '')}"
-        )
+        raise StackError(self._complaint(method, path, answer))
+
+    def _complaint(self, method: str, path: str, answer: httpx.Response) -> str:
+        remedy = self._remedies.get(answer.status_code, self._otherwise)
+        said = f"{self.name}: {method} {path} answered {answer.status_code}: {reason(answer)}"
+        return f"{said}; {remedy}" if remedy else said
+
+    def wait(
+        self, path: str, ready: Callable[[dict[str, Any]], bool], seconds: float, say: Callable[[str], None]
+    ) -> None:
+        """Wait until the server says that it is ready, and say meanwhile why it is not.
+
+        Args:
+            path: what is asked; `ready` is handed its body.
+            seconds: how long.
+
+        Raises:
+            StackError: it is not ready by then, or refuses the login.
+        """
+        deadline, told, away = time.monotonic() + seconds, "", float("-inf")
+        while True:
+            try:
+                answer = self.client.get(self.url + path)
+                refused = answer.status_code in (401, 403)
+                # Elasticsearch refuses every login until it can read its users, seconds after it begins to answer.
+                if refused and time.monotonic() > min(deadline, away + STARTING_SECONDS):
+                    raise StackError(self._complaint("GET", path, answer))
+                if answer.status_code == 200 and ready(body_of(answer)):
+                    say(f"{self.name} is ready at {self.url}")
+                    return
+                state = f"answers {answer.status_code} and is not ready"
+                away = away if refused else time.monotonic()
+            except httpx.HTTPError as error:
+                away = time.monotonic()
+                state = f"does not answer ({type(error).__name__})"
+            if time.monotonic() > deadline:
+                raise StackError(f"{self.name} at {self.url} {state} after {seconds:.0f} s; see its own log")
+            if state != told:
+                say(f"waiting for {self.name}: it {state}")
+                told = state
+            time.sleep(min(POLL_SECONDS, max(0.01, seconds / 10)))
 
     def json(self, method: str, path: str, *, allowed: tuple[int, ...] = (), **arguments: Any) -> Any:
         """Send one request; return the decoded body, None for an allowed status that is no success.
@@ -152,18 +202,23 @@ def _basic(user: str, password: str) -> httpx.BasicAuth | None:
     return httpx.BasicAuth(user, password) if user else None
 
 
+def body_of(answer: httpx.Response) -> dict[str, Any]:
+    """Return the object that a server answered; an empty one where it answered something else."""
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def reason(answer: httpx.Response) -> str:
     """Return why a server refused, in its own words."""
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    if isinstance(body, dict):
-        error = body.get("error")
-        if isinstance(error, dict):
-            return str(error.get("reason") or error.get("type"))
-        if text := body.get("message") or error or body.get("title"):
-            return str(text)
+    told = body_of(answer)
+    error = told.get("error")
+    if isinstance(error, dict):
+        return str(error.get("reason") or error.get("type"))
+    if text := told.get("message") or error or told.get("title"):
+        return str(text)
     return answer.text[:200].strip() or answer.reason_phrase
 
 

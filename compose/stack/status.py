@@ -15,6 +15,7 @@ from compose.stack.monitoring import installed
 from compose.stack.services import Service, services
 from compose.stack.settings import StackSettings
 
+WIDE = 120  # columns that the table with its counts needs
 COLOURS = {"ready": "green", "not ready": "yellow", "stopped": "red", "starting": "yellow"}
 
 
@@ -100,11 +101,15 @@ def detail(name: str, told: dict[str, Any]) -> str:
     )
 
 
-def render(parts: list[PartStatus], settings: StackSettings) -> RenderableType:
-    """Return the table a person reads."""
+def render(parts: list[PartStatus], settings: StackSettings, width: int = WIDE) -> RenderableType:
+    """Return the table a person reads.
+
+    Args:
+        width: columns of the terminal; under WIDE what the parts count stands below the table, so that nothing is cut.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("part", "state", "pid", "up", "restarts", "lag", "counts"):
-        table.add_column(heading, no_wrap=heading != "counts", overflow="fold")
+    for heading in ("part", "state", "pid", "up", "restarts", "lag", *(["counts"] if width >= WIDE else [])):
+        table.add_column(heading, no_wrap=heading not in ("up", "lag", "counts"), overflow="fold")
     for part in parts:
         table.add_row(
             part.name,
@@ -113,9 +118,11 @@ def render(parts: list[PartStatus], settings: StackSettings) -> RenderableType:
             duration(part.up_seconds),
             str(part.restarts),
             "–" if part.lag_bytes is None else f"{part.lag_bytes:,} B, {part.lag_seconds or 0:.1f} s",
-            part.detail,
+            *([part.detail] if width >= WIDE else []),
         )
     lines: list[RenderableType] = [table]
+    if width < WIDE:
+        lines += [Text(f"{part.name}: {part.detail}") for part in parts if part.detail]
     for part in parts:
         if part.last_error:
             when = ", earlier" if part.state == "ready" else ""

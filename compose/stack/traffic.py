@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import math
 import random
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -174,7 +175,10 @@ def parse_share(text: str) -> float:
     Raises:
         ValueError: it is no number, or not between 0 and 1.
     """
-    share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = math.nan
     if not 0 <= share <= 1:
         raise ValueError(f"{text!r} is not a share between 0 and 1 (or 0% and 100%)")
     return share
@@ -187,7 +191,10 @@ def parse_seconds(text: str) -> float:
         ValueError: it is none of these, or not above 0.
     """
     unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    seconds = float(text[:-1]) * unit if unit else float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"{text!r} is not a time above zero")
+    try:
+        seconds = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{text!r} is not a time above zero, such as 30s, 5m or 1h")
     return seconds

@@ -90,6 +90,33 @@ def test_the_keyboard_is_enough(stack: RunningStack, visit: Callable[..., Viewer
     expect(viewer.page.locator("#logs-lines pre").first).to_be_visible(timeout=PATIENCE)
 
 
+def test_the_box_of_the_range_closes_as_a_menu_does(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
+    """Escape closes it and leads back to its button, a press elsewhere closes it, and neither changes the range."""
+    viewer = visit(stack.console + "/pipeline")
+    viewer.says("Verdicts since its start")
+    box, button = viewer.page.locator("#react-entry-point .picker-body"), viewer.page.locator("#range-label")
+    button.click()
+    expect(box).to_be_visible(timeout=PATIENCE)
+    viewer.page.keyboard.press("Escape")
+    expect(box).to_be_hidden(timeout=PATIENCE)
+    expect(button).to_be_focused(timeout=PATIENCE)
+    button.click()
+    expect(box).to_be_visible(timeout=PATIENCE)
+    viewer.page.get_by_role("heading", name="Pipeline").click()
+    expect(box).to_be_hidden(timeout=PATIENCE)
+    assert "from=" not in viewer.page.url
+
+
+def test_a_tab_is_named_by_its_page(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
+    """The title says which page it is, and follows a click and the way back."""
+    viewer = visit(stack.console + "/logs")
+    expect(viewer.page).to_have_title("Logs · ML pipeline console", timeout=PATIENCE)
+    viewer.page.get_by_role("link", name="Model", exact=True).click()
+    expect(viewer.page).to_have_title("Model · ML pipeline console", timeout=PATIENCE)
+    viewer.page.go_back()
+    expect(viewer.page).to_have_title("Logs · ML pipeline console", timeout=PATIENCE)
+
+
 def test_one_prediction_from_form_to_log_line(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
     """The form's answer has a request_id, and the line with it appears as it reaches the store."""
     viewer = visit(stack.console + "/try")

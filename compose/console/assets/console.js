@@ -43,6 +43,12 @@
     if (isNaN(moment)) return text;
     return moment.toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
   }
+  function title(path) {  // tabs and the history tell pages apart by it
+    const place = path.replace(/\/$/, "") || "/";
+    const link = Array.from(document.querySelectorAll(".nav-link")).find((each) => new URL(each.href).pathname === place);
+    const name = link ? link.textContent : place === "/runbook" ? "Runbook" : "";
+    return (name ? name + " · " : "") + "ML pipeline console";
+  }
   function announce(text) {
     const place = document.getElementById("announcer");
     if (place) place.textContent = text;
@@ -69,6 +75,7 @@
       for (const name of ["from", "to"]) if (parameters.get(name)) keep.set(name, parameters.get(name));
       const text = keep.toString() ? "?" + keep.toString() : "";
       const links = Array.from(document.querySelectorAll("#react-entry-point .nav-link"));
+      document.title = title(path);
       const hrefs = links.map((link) => new URL(link.href).pathname + text);
       for (const link of links) {
         if (new URL(link.href).pathname === (path.replace(/\/$/, "") || "/")) link.setAttribute("aria-current", "page");
@@ -183,6 +190,18 @@
     if (focused && document.getElementById(focused)) document.getElementById(focused).focus();
   }
   takeOver();
+
+  // The time range's box closes as a menu does: by Escape, which leads back to its button, and by a press elsewhere.
+  document.addEventListener("keydown", (event) => {
+    const box = document.querySelector("#react-entry-point #range-picker[open]");
+    if (event.key !== "Escape" || !box) return;
+    box.removeAttribute("open");
+    box.querySelector("summary").focus();
+  });
+  document.addEventListener("pointerdown", (event) => {
+    const box = document.querySelector("#react-entry-point #range-picker[open]");
+    if (box && !box.contains(event.target)) box.removeAttribute("open");
+  });
 
   // Endless scroll: the button that anybody can press is pressed when it comes into view.
   const watcher = new IntersectionObserver((entries) => {
