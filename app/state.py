@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import logging
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from app.log_buffer import LogBuffer, recover
@@ -19,7 +17,7 @@ from app.model.evaluation import rates
 from app.model.served import Served, ServedBundle
 from app.monitoring import drift
 from app.monitoring.feedback import FeedbackStore
-from app.monitoring.metrics import Metrics, Reading
+from app.monitoring.metrics import Metrics
 from app.monitoring.shared import ActiveUsers, Place, Window
 from app.own_model import OwnModelError
 from app.own_model import load as load_own
@@ -194,9 +192,10 @@ class ServiceState:
 
     def live(self) -> tuple[dict[str, float], int]:
         """Return the active model's scores on labels and their number; nothing without a model."""
-        if self.model is None:
+        model = self.model
+        if model is None:
             return {}, 0
-        return _scored(self.feedback.confusion(self.model.about.version, self.settings.live_days))
+        return _scored(self.feedback.confusion(model.about.version, self.settings.live_days))
 
     def live_by_version(self) -> dict[str, tuple[dict[str, float], int]]:
         """Return the same of the versions that predicted last: labels still come for one that is active no more."""
@@ -220,104 +219,18 @@ class ServiceState:
 
     def drifts(self) -> list[drift.Drift]:
         """Return each feature's drift for the active model."""
-        if self.model is None:
+        model = self.model  # another may become active meanwhile
+        if model is None:
             return []
-        counts = self.model.window.total()
-        return drift.measure(self.model.served.features, counts, self.settings.drift_minimum)
+        return drift.measure(model.served.features, model.window.total(), self.settings.drift_minimum)
 
     def estimated(self) -> tuple[dict[str, float], int]:
         """Return the scores that calibrated probabilities promise, and of how many predictions; no labels are used."""
-        if self.model is None:
+        model = self.model
+        if model is None:
             return {}, 0
-        tn, fp, fn, tp = self.model.window.total()[self.model.bins :].tolist()
+        tn, fp, fn, tp = model.window.total()[model.bins :].tolist()
         return dict(zip(SCORE_NAMES, rates(tn, fp, fn, tp), strict=True)), round(tn + fp + fn + tp)
-
-    def readings(self) -> Iterable[Reading]:
-        """Compute all gauges."""
-        values, is_live, count = self.scores()
-        if self.model is not None:
-            about = self.model.about
-            for name, value in values.items():
-                yield (
-                    f"ml_model_{name}",
-                    f"{name} of the active model; ml_model_metrics_live says on what.",
-                    (),
-                    [((), value)],
-                )
-            labels = ("model_type", "version", "trained_at")
-            trained_at = about.trained_at.isoformat() if about.trained_at else ""
-            info = (about.model_type, about.version, trained_at)
-            yield "ml_model_info", "The active model.", labels, [(info, 1.0)]
-            activated = self.model.activated_at.timestamp()
-            text = "When the model became active, seconds since 1970; marks activations in a graph."
-            yield "ml_model_activated_timestamp_seconds", text, ("version",), [((about.version,), activated)]
-            held = [
-                ((metric, "holdout", fields), float(getattr(scores, metric)))
-                for fields, scores in about.scores.items()
-                for metric in (*SCORE_NAMES, "roc_auc", "brier")
-            ]
-            text = "Scores on the hold-out, with all fields given and with the required ones."
-            yield "ml_model_eval_score", text, ("metric", "dataset", "fields"), held
-            yield "ml_model_load_seconds", "Time to load the active model.", (), [((), self.model.load_seconds)]
-            drifts = self.drifts()
-            known = [each for each in drifts if each.psi is not None]
-            yield (
-                "ml_feature_psi",
-                "Population stability index against training.",
-                ("feature",),
-                [((each.feature,), drift.finite(each.psi)) for each in known],
-            )
-            yield (
-                "ml_feature_psi_threshold",
-                "PSI above which a feature has drifted.",
-                ("feature",),
-                [((each.feature,), drift.finite(each.threshold)) for each in known],
-            )
-            yield (
-                "ml_feature_psi_samples",
-                "Values in the drift window.",
-                ("feature",),
-                [((each.feature,), float(each.samples)) for each in drifts],
-            )
-            estimates, samples = self.estimated()
-            yield (
-                "ml_model_estimated_score",
-                "Estimate from calibrated confidence, without labels.",
-                ("metric",),
-                [((name,), value) for name, value in estimates.items() if samples],
-            )
-        by_version = self.live_by_version()
-        yield (
-            "ml_model_live_score",
-            "Scores on labels by the version that predicted, at most five.",
-            ("metric", "version"),
-            [((name, each), value) for each, (scores, _) in by_version.items() for name, value in scores.items()],
-        )
-        yield (
-            "ml_model_live_labels",
-            "Labelled predictions in the window by the version that predicted.",
-            ("version",),
-            [((each,), float(labels)) for each, (_, labels) in by_version.items()],
-        )
-        yield "ml_model_loaded", "Whether a model is loaded.", (), [((), float(self.model is not None))]
-        yield (
-            "ml_model_metrics_live",
-            "1: ml_model_* are from labels; 0: from the hold-out.",
-            (),
-            [((), float(is_live))],
-        )
-        yield "ml_feedback_labels", "Labelled predictions of the active model in the window.", (), [((), float(count))]
-        yield (
-            "ml_prediction_error_rate",
-            "Failed share of prediction requests, last 5 minutes.",
-            (),
-            [((), self.error_rate())],
-        )
-        yield "ml_active_users", "Distinct clients, last 5 minutes.", (), [((), float(self.users.count()))]
-        yield "ml_app_memory_bytes", "Resident memory of all workers.", (), [((), float(self.memory()))]
-        with contextlib.suppress(OSError):  # without the folder there is no figure, rather than a wrong one
-            free = shutil.disk_usage(self.settings.log_dir).free
-            yield "ml_log_disk_free_bytes", "Free bytes on the volume of the log.", (), [((), float(free))]
 
     def memory(self) -> int:
         """Return the resident bytes of all workers."""

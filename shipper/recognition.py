@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from shipper.checkpoint import State
 from shipper.discovery import Found
@@ -105,6 +106,41 @@ class Volumes:
         return known, seed_of(known)
 
 
+class Look(NamedTuple):
+    """What is seen of a file that is to be recognised.
+
+    Attributes:
+        source: its bytes.
+        file: its path and inode.
+        head: its first bytes.
+        size: how many it has.
+        volume: the identity of its folder's volume.
+        seed: of the line hashes in that folder.
+        quiet: it has not grown for a while, so it is not a copy under way.
+        moment: of the monotonic clock, seconds.
+    """
+
+    source: Source
+    file: Found
+    head: bytes
+    size: int
+    volume: str
+    seed: int
+    quiet: bool
+    moment: float
+
+    def compare(self, record: Record) -> Kind:
+        """Return what the file is to a record that was last seen at its inode."""
+        return compare(record, self.head, self.size, self._before(record))
+
+    def is_copy(self, record: Record) -> bool:
+        """Whether it has what was read of a record's file."""
+        return is_copy(record, self.head, self.size, self._before(record), self.source.packed)
+
+    def _before(self, record: Record) -> bytes:
+        return self.source.at(record.offset - record.marker_length, record.marker_length)
+
+
 class Recognition:
     """Recognises files.
 
@@ -135,6 +171,7 @@ class Recognition:
 
         Args:
             source: its bytes.
+            file: its path and inode.
             attached: the tails under way, by generation.
             finished: nothing will be appended to the file.
             quiet: it has not grown for a while, so it is not a copy under way.
@@ -145,68 +182,77 @@ class Recognition:
         if not size:
             return Passed.EMPTY
         volume, seed = self.volumes.of(Path(file.path).parent)
+        look = Look(source, file, head, size, volume, seed, quiet, moment)
+        if (known := self._known(look, attached)) is not None:
+            return self._begin(known, look)
+        for record in self.remembered.alike(head):
+            tail = attached.get(record.generation)
+            found = self._inherited(record, look) if tail is None else self._followed(record, tail, look, shrunk)
+            if found is not None:
+                return found
+        if b"\n" not in head and len(head) < SIGNATURE_BYTES and not (finished or source.packed):
+            return Passed.UNFINISHED
+        return self._new(look)
 
-        def before(record: Record) -> bytes:
-            return source.at(record.offset - record.marker_length, record.marker_length)
-
-        for record in self.remembered.at(file.inode):
+    def _known(self, look: Look, attached: dict[str, Tail]) -> Record | None:
+        """Return the record of this very file, rewound where a power cut took some of it; None: another file."""
+        for record in self.remembered.at(look.file.inode):
             if record.generation in attached:
                 continue
-            kind = compare(record, head, size, before(record))
+            kind = look.compare(record)
             if kind is Kind.SAME:
-                return self._begin(record, source, seed, moment)
+                return record
             if kind is Kind.REWOUND:
                 self._counts["rewound"] += 1
                 logger.warning(
                     "%s: what was acknowledged of it is not all there, as after a power cut; read again, what is there"
                     " is met by its id",
-                    file.path,
+                    look.file.path,
                 )
                 rewind(record)
-                return self._begin(record, source, seed, moment)
-        for record in self.remembered.alike(head):
-            tail = attached.get(record.generation)
-            if tail is not None and tail.shrunk():
-                shrunk(tail)
-            if tail is not None and not tail.orphaned and tail.reader and tail.reader.source.linked():
-                if is_held(tail, source, size):
-                    return Passed.COPY
-                self._counts["collisions"] += 1
-                logger.warning("%s begins like %s and is another file", file.path, tail.path)
-            elif (
-                tail is not None and tail.reader is None and is_copy(record, head, size, before(record), source.packed)
-            ):
-                if not tail.orphaned and not tail.gone_at:
-                    return Passed.COPY
-                return self._move(tail, source)
-            elif tail is not None:
-                if continues(tail, source, size):
-                    return self._move(tail, source)
-                if size < tail.read and not quiet:
-                    return Passed.GROWING
-            elif is_copy(record, head, size, before(record), source.packed):
-                self._counts["inherited"] += 1
-                return self._begin(record, source, seed, moment)
-            elif size < record.offset and not quiet:
-                return Passed.GROWING
-        if b"\n" not in head and len(head) < SIGNATURE_BYTES and not (finished or source.packed):
-            return Passed.UNFINISHED
-        return self._new(source, file, head, volume, seed, moment)
+                return record
+        return None
 
-    def _new(self, source: Source, file: Found, head: bytes, volume: str, seed: int, moment: float) -> Tail:
+    def _inherited(self, record: Record, look: Look) -> Tail | Passed | None:
+        """Return what a file is that begins like one that is not read any more; None: something else."""
+        if look.is_copy(record):
+            self._counts["inherited"] += 1
+            return self._begin(record, look)
+        return Passed.GROWING if look.size < record.offset and not look.quiet else None
+
+    def _followed(self, record: Record, tail: Tail, look: Look, shrunk: Callable[[Tail], None]) -> Tail | Passed | None:
+        """Return what a file is that begins like one that is read now; None: something else."""
+        if tail.shrunk():
+            shrunk(tail)
+        if not tail.orphaned and tail.reader and tail.reader.source.linked():
+            if is_held(tail, look.source, look.size):
+                return Passed.COPY
+            self._counts["collisions"] += 1
+            logger.warning("%s begins like %s and is another file", look.file.path, tail.path)
+            return None
+        if tail.reader is None and look.is_copy(record):
+            if not tail.orphaned and not tail.gone_at:
+                return Passed.COPY
+            return self._move(tail, look.source)
+        if continues(tail, look.source, look.size):
+            return self._move(tail, look.source)
+        return Passed.GROWING if look.size < tail.read and not look.quiet else None
+
+    def _new(self, look: Look) -> Tail:
+        file = look.file
         incarnation = 0
-        while (name := generation_id(volume, file.inode, head, incarnation)) in self._records:
+        while (name := generation_id(look.volume, file.inode, look.head, incarnation)) in self._records:
             incarnation += 1
         record = Record(generation=name, path=file.path, device=file.device, inode=file.inode, incarnation=incarnation)
-        tail = self._begin(record, source, seed, moment)
+        tail = self._begin(record, look)
         self.remembered.note(record)
         return tail
 
-    def _begin(self, record: Record, source: Source, seed: int, moment: float) -> Tail:
+    def _begin(self, record: Record, look: Look) -> Tail:
         self._number += 1
-        reader = Reader(source, record.offset)
-        sign(record, source.head())
-        tail = Tail(self._number, record, reader, seed, moment)
+        reader = Reader(look.source, record.offset)
+        sign(record, look.source.head())
+        tail = Tail(self._number, record, reader, look.seed, look.moment)
         record.size = tail.size
         date = _DATE.search(Path(record.path).name)
         tail.fallback = f"{date[1]}-{date[2]}-{date[3]}T00:00:00.000000Z" if date else ""

@@ -20,7 +20,8 @@ from shipper.leaving import Leaving
 # What Kubernetes injects for a service named "shipper".
 _SERVICE_LINK = re.compile(r"SHIPPER_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)")
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+YEAR = 366 * 86_400
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=YEAR)]
 Bytes = Annotated[int, msgspec.Meta(ge=4096)]
 
 # What a login that was refused is a matter of.
@@ -73,7 +74,7 @@ class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
     setup: Literal["install", "verify", "off"] = "install"
     delete_acknowledged: bool = False
     volume_id: str = ""
-    volume_id_wait: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    volume_id_wait: Annotated[float, msgspec.Meta(ge=0, le=YEAR)] = 5.0
     username: str = ""
     password_file: Path | None = None
     api_key_file: Path | None = None
@@ -113,9 +114,95 @@ class ShipperSettings(msgspec.Struct, frozen=True, kw_only=True):
         return [url.strip().rstrip("/") for url in self.url.split(",") if url.strip()]
 
 
+NAMES = ShipperSettings.__struct_fields__
+
+
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
+
+
+def _wanted(name: str) -> str:
+    """Return what a setting may be, in words."""
+    about = msgspec.inspect.type_info(ShipperSettings)
+    assert isinstance(about, msgspec.inspect.StructType)  # noqa: S101 - it is one
+    kind = next(field.type for field in about.fields if field.name == name)
+    if isinstance(kind, msgspec.inspect.BoolType):
+        return "true or false"
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return f"one of {', '.join(map(str, kind.values))}"
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        noun = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
+        least = f" from {kind.ge}" if kind.ge is not None else f" above {kind.gt:g}" if kind.gt is not None else ""
+        most = f" to {kind.le}" if kind.le is not None else ""
+        return f"{noun}{least}{most}"
+    return "text"
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    """Return the settings of a TOML file, by name.
+
+    Raises:
+        SettingsError: it cannot be read, or a setting is not known.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"settings file {path}: {error}") from None
+    for name in values:
+        if name not in NAMES:
+            raise SettingsError(f"settings file {path}: {name} is not a setting{_nearest(name, list(NAMES))}")
+    return values
+
+
+def _of_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the settings of SHIPPER_* variables, by name, and the variables of Kubernetes service links.
+
+    Raises:
+        SettingsError: a variable is not known.
+    """
+    known = {f"SHIPPER_{name.upper()}": name for name in NAMES}
+    values: dict[str, str] = {}
+    ignored: list[str] = []
+    for variable, text in environment.items():
+        if not variable.startswith("SHIPPER_") or variable == "SHIPPER_CONFIG":
+            continue
+        if _SERVICE_LINK.fullmatch(variable) or (variable == "SHIPPER_PORT" and text.startswith("tcp://")):
+            ignored.append(variable)
+        elif variable not in known:
+            raise SettingsError(f"{variable} is not a setting{_nearest(variable, [*known, 'SHIPPER_CONFIG'])}")
+        elif text:
+            values[known[variable]] = text
+    return values, ignored
+
+
+def _path(kind: type, value: object) -> Path:
+    """Return a path as msgspec's hook for types of others."""
+    if kind is not Path or not isinstance(value, str):
+        raise TypeError
+    return Path(value).expanduser().absolute()
+
+
+def _check(settings: ShipperSettings) -> None:
+    """Look at what settings must be together.
+
+    Raises:
+        SettingsError: an address is none, or two settings exclude or need each other.
+    """
+    for url in settings.urls:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise SettingsError("SHIPPER_URL: each address is http://host:port or https://host:port")
+        if urlsplit(url).username:
+            raise SettingsError("SHIPPER_URL: put no password there; use SHIPPER_USERNAME and SHIPPER_PASSWORD_FILE")
+    if settings.workers > 1 and sys.platform != "linux":
+        raise SettingsError("SHIPPER_WORKERS: more than one needs Linux (packets over a socket); leave it at 1 here")
+    Leaving(settings.leave_when)
+    if settings.api_key_file and settings.username:
+        raise SettingsError("SHIPPER_API_KEY_FILE and SHIPPER_USERNAME: set one of them, not both")
+    if bool(settings.username) != bool(settings.password_file):
+        raise SettingsError("SHIPPER_USERNAME and SHIPPER_PASSWORD_FILE: set both or neither")
 
 
 def read_settings(
@@ -133,54 +220,18 @@ def read_settings(
     Raises:
         SettingsError: a value does not fit, a setting is not known, or the file cannot be read.
     """
-    fields = list(ShipperSettings.__struct_fields__)
-    values: dict[str, Any] = {}
-    ignored: list[str] = []
     named = environment.get("SHIPPER_CONFIG")
     path = file or (Path(named) if named else None)
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SettingsError(f"settings file {path}: {error.strerror}") from None
-        except ValueError as error:
-            raise SettingsError(f"settings file {path}: {error}") from None
-        for name in values:
-            if name not in fields:
-                raise SettingsError(f"settings file {path}: {name} is not a setting{_nearest(name, fields)}")
-    known = {f"SHIPPER_{name.upper()}": name for name in fields}
-    for variable, text in environment.items():
-        if not variable.startswith("SHIPPER_") or variable == "SHIPPER_CONFIG":
-            continue
-        if _SERVICE_LINK.fullmatch(variable) or (variable == "SHIPPER_PORT" and text.startswith("tcp://")):
-            ignored.append(variable)
-        elif variable not in known:
-            raise SettingsError(f"{variable} is not a setting{_nearest(variable, [*known, 'SHIPPER_CONFIG'])}")
-        elif text:
-            values[known[variable]] = text
-    paths = {
-        name: Path(values.pop(name)).expanduser().absolute()
-        for name in ("state_dir", "password_file", "api_key_file", "ca_file")
-        if values.get(name)
-    }
+    of_file = {} if path is None else _of_file(path)
+    of_environment, ignored = _of_environment(environment)
+    values = {name: value for name, value in {**of_file, **of_environment}.items() if value != ""}
     try:
-        settings = msgspec.convert(values, ShipperSettings, strict=False)
+        settings = msgspec.convert(values, ShipperSettings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
-        message, _, field = str(error).partition(" - at `$.")
-        raise SettingsError(f"SHIPPER_{field.rstrip('`').upper()}: {message}") from None
-    settings = msgspec.structs.replace(settings, **paths)
-    for url in settings.urls:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise SettingsError("SHIPPER_URL: each address is http://host:port or https://host:port")
-        if urlsplit(url).username:
-            raise SettingsError("SHIPPER_URL: put no password there; use SHIPPER_USERNAME and SHIPPER_PASSWORD_FILE")
-    if settings.workers > 1 and sys.platform != "linux":
-        raise SettingsError("SHIPPER_WORKERS: more than one needs Linux (packets over a socket); leave it at 1 here")
-    Leaving(settings.leave_when)
-    if settings.api_key_file and settings.username:
-        raise SettingsError("SHIPPER_API_KEY_FILE and SHIPPER_USERNAME: set one of them, not both")
-    if bool(settings.username) != bool(settings.password_file):
-        raise SettingsError("SHIPPER_USERNAME and SHIPPER_PASSWORD_FILE: set both or neither")
+        name = str(error).partition(" - at `$.")[2].partition("`")[0]
+        place = f"SHIPPER_{name.upper()}" if name in of_environment else f"settings file {path}: {name}"
+        raise SettingsError(f"{place}={values[name]}: {_wanted(name)} is wanted") from None
+    _check(settings)
     return settings, ignored
 
 

@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.monitoring.metrics import exposition
+from app.monitoring.readings import readings
 from app.state import ServiceState
 
 
@@ -15,6 +16,6 @@ def blueprint(state: ServiceState) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        return Response(exposition(state.metrics, state.readings), content_type=CONTENT_TYPE_LATEST)
+        return Response(exposition(state.metrics, lambda: readings(state)), content_type=CONTENT_TYPE_LATEST)
 
     return routes

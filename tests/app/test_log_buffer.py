@@ -17,6 +17,8 @@ import pytest
 
 from app.log_buffer import LogBuffer, recover
 from app.logs import MAX_LINE
+from app.server import prepare
+from app.settings import AppSettings
 from tests.app.conftest import GUIDE_REQUEST, lines
 from tests.app.test_logs import Writer
 from tests.app.test_server import serving, until
@@ -220,6 +222,23 @@ def test_a_file_that_was_removed_or_is_another_is_left_alone(buffered: Buffered,
         else:
             assert "does not fit" in said
             assert content is None or path.read_bytes() == content
+
+
+def test_lines_wait_for_a_log_folder_that_can_be_written(buffered: Buffered, tmp_path: Path) -> None:
+    """A start that cannot append them keeps them, and the next that can appends each once."""
+    put(buffered.buffer, 0, 9)
+    run = left_behind(buffered, tmp_path)
+    (tmp_path / "state").mkdir()
+    run.rename(tmp_path / "state" / "run")
+    settings = AppSettings(log_dir=tmp_path / "logs", state_dir=tmp_path / "state")
+    (tmp_path / "logs").write_text("in the way")
+    for number in range(3):
+        if number == 2:
+            (tmp_path / "logs").unlink()
+        _, lock = prepare(settings)
+        os.close(lock)
+    assert numbers(tmp_path) == list(range(9))
+    assert not list((tmp_path / "state" / "run").glob("*.lines"))
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.soak)])
