@@ -86,93 +86,89 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def document(settings: AppSettings, schema: Schema) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of a service whose model takes the schema's fields."""
+def _refusals(settings: AppSettings, *more: int) -> tuple[int, ...]:
+    """Return the statuses, but 200, of an endpoint that takes a body."""
+    guarded = () if settings.api_key_file is None else (401,)
+    return tuple(sorted((400, 413, 415, 422, 500, 503, *guarded, *more)))
+
+
+def _several(name: str, items: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return the batch form of a body."""
+    batch = {"type": "array", "minItems": 1, "maxItems": limit, "items": items}
+    return {**_object({name: batch}), "additionalProperties": False}
+
+
+def _predict(settings: AppSettings) -> dict[str, Any]:
     model = {name: {"type": "string"} for name in ("request_id", "model_type", "model_version")}
-    instance, label = {"$ref": "#/components/schemas/Instance"}, {"$ref": "#/components/schemas/Label"}
-    batch = {"type": "array", "minItems": 1, "maxItems": settings.max_instances}
+    instance = {"$ref": "#/components/schemas/Instance"}
+    body = {"anyOf": [instance, _several("instances", instance, settings.max_instances)]}
     numbered = _object({"instance": {"type": "integer"}, **_answer()})
+    predicted = [
+        _object({**_answer(), **model}),
+        _object({"predictions": {"type": "array", "items": numbered}, **model}),
+    ]
+    return {
+        "operationId": "predict",
+        "summary": "Predict the class, 0 or 1, with a confidence.",
+        "requestBody": {"required": True, "content": _json(body)},
+        "responses": _responses(_json({"anyOf": predicted}), _refusals(settings)),
+    }
+
+
+def _feedback(settings: AppSettings) -> dict[str, Any]:
+    label = {"$ref": "#/components/schemas/Label"}
+    body = {"anyOf": [label, _several("feedback", label, settings.max_instances)]}
     status = {"enum": ["recorded", "unchanged", "corrected", "unknown"]}
     done = {
         "type": "object",
         "properties": {"request_id": {"type": "string"}, "status": status, "instance": {"type": "integer"}},
         "required": ["request_id", "status"],
     }
-
-    def several(name: str, items: dict[str, Any]) -> dict[str, Any]:
-        return {**_object({name: {**batch, "items": items}}), "additionalProperties": False}
-
-    refusals: tuple[int, ...] = (400, 413, 415, 422, 500, 503)
-    if settings.api_key_file is not None:
-        refusals = (400, 401, *refusals[1:])
-    predicted = {
-        "anyOf": [
-            _object({**_answer(), **model}),
-            _object({"predictions": {"type": "array", "items": numbered}, **model}),
-        ]
+    answers = [done, _object({"feedback": {"type": "array", "items": done}})]
+    return {
+        "operationId": "feedback",
+        "summary": "Tell the true class of a prediction.",
+        "requestBody": {"required": True, "content": _json(body)},
+        "responses": _responses(_json({"anyOf": answers}), _refusals(settings, 404)),
     }
-    look = {name: {"type": "string"} for name in ("status",)}
-    paths: dict[str, Any] = {
-        "/predict": {
-            "post": {
-                "operationId": "predict",
-                "summary": "Predict the class, 0 or 1, with a confidence.",
-                "requestBody": {
-                    "required": True,
-                    "content": _json({"anyOf": [instance, several("instances", instance)]}),
-                },
-                "responses": _responses(_json(predicted), refusals),
-            }
-        },
-        "/feedback": {
-            "post": {
-                "operationId": "feedback",
-                "summary": "Tell the true class of a prediction.",
-                "requestBody": {"required": True, "content": _json({"anyOf": [label, several("feedback", label)]})},
-                "responses": _responses(
-                    _json({"anyOf": [done, _object({"feedback": {"type": "array", "items": done}})]}),
-                    (*refusals[:-4], 404, *refusals[-4:]),
-                ),
-            }
-        },
-    }
-    for path, summary, problems in (
-        ("/health", "Whether the process lives.", ()),
-        ("/ready", "Whether a model is loaded.", (503,)),
-        ("/status", "Model, scores, log file, drift.", ()),
-    ):
-        content = _json({**_object(look), "additionalProperties": True})
-        paths[path] = {
-            "get": {"operationId": path[1:], "summary": summary, "responses": _responses(content, (*problems, 500))}
-        }
+
+
+def _looks() -> dict[str, Any]:
+    """Return the endpoints that take no body."""
+    told = _json({**_object({"status": {"type": "string"}}), "additionalProperties": True})
     text = {"text/plain": {"schema": {"type": "string"}}}
-    paths["/metrics"] = {
-        "get": {"operationId": "metrics", "summary": "Prometheus metrics.", "responses": _responses(text, (500,))}
+    looks = (
+        ("health", "/health", "Whether the process lives.", told, (500,)),
+        ("ready", "/ready", "Whether a model is loaded.", told, (500, 503)),
+        ("status", "/status", "Model, scores, log file, drift.", told, (500,)),
+        ("metrics", "/metrics", "Prometheus metrics.", text, (500,)),
+        ("openapi", "/openapi.json", "This document.", _json({"type": "object"}), (500,)),
+    )
+    return {
+        path: {"get": {"operationId": name, "summary": summary, "responses": _responses(content, problems)}}
+        for name, path, summary, content, problems in looks
     }
-    paths["/openapi.json"] = {
-        "get": {
-            "operationId": "openapi",
-            "summary": "This document.",
-            "responses": _responses(_json({"type": "object"}), (500,)),
-        }
-    }
+
+
+def document(settings: AppSettings, schema: Schema) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of a service whose model takes the schema's fields."""
+    guarded = {"/predict": {"post": _predict(settings)}, "/feedback": {"post": _feedback(settings)}}
     components: dict[str, Any] = {
         "schemas": {"Instance": _instance(schema), "Label": _label(settings.max_instances), "Problem": _problem()}
-    }
-    whole: dict[str, Any] = {
-        "openapi": "3.1.0",
-        "info": {"title": "ML pipeline: model service", "version": "1"},
-        "paths": paths,
-        "components": components,
     }
     if settings.api_key_file is not None:
         components["securitySchemes"] = {
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         }
-        for path in ("/predict", "/feedback"):
-            paths[path]["post"]["security"] = [{"bearer": []}, {"key": []}]
-    return whole
+        for path in guarded.values():
+            path["post"]["security"] = [{"bearer": []}, {"key": []}]
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "ML pipeline: model service", "version": "1"},
+        "paths": {**guarded, **_looks()},
+        "components": components,
+    }
 
 
 def blueprint(state: ServiceState) -> Blueprint:
