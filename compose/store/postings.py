@@ -30,9 +30,10 @@ log = logging.getLogger(__name__)
 
 QUIET = 1.0  # seconds without a load, after which an index of documents gets its pieces
 FIRST = 32  # sequence numbers that are kept of each value
-MAX_VALUES = {"all": 1, "terms": 1_000, "times": 100, "words": 20_000}  # of a piece; a field with more has none
-MAX_MOMENTS = 1_000_000  # of a piece
-MAX_BYTES = 32 * 1024 * 1024  # of all pieces; the oldest go first
+MAX_VALUES = {"terms": 1_000, "times": 100, "words": 20_000}  # of a piece; a field with more has none
+MAX_DOCUMENTS = 1_000_000  # of an index; a larger one has no pieces
+MAX_BYTES = 32 * 1024 * 1024  # of all pieces; what does not fit is not kept
+IDLE = 600.0  # seconds without use, after which a piece makes room for others
 MAX_TIES = 100  # documents of the same moment that are read beyond the hits
 _FAR = 1 << 60  # milliseconds: no sum of two such overflows
 SAMPLED = 16  # of so many moments of an index in order, one is kept to guess by
@@ -40,7 +41,6 @@ GAIN = 8  # of all documents, no more than one in so many is looked through by a
 _EDGES = 65_536  # of intervals that are searched for; with more, all moments are divided
 
 _STATEMENTS = {
-    "all": "SELECT NULL, count(*) FROM documents WHERE number = ? LIMIT {most}",
     "terms": "SELECT {0}, count(*), min(sequence, {first}) FROM documents WHERE number = ? GROUP BY 1 LIMIT {most}",
     "words": "SELECT word, sum(amount)::BIGINT FROM (SELECT amount, unnest(list_distinct(string_split({0}, ' '))) "
     "AS word FROM (SELECT {0}, count(*) AS amount FROM documents WHERE number = ? GROUP BY 1)) GROUP BY 1 LIMIT {most}",
@@ -67,7 +67,8 @@ class Piece(msgspec.Struct):
     Attributes:
         change: the index's last change before it was made.
         bytes: of memory, roughly.
-        usable: whether the field has few enough values.
+        used: when it was last, by the monotonic clock.
+        usable: whether there is one: the field has few enough values, and there was room.
         counts: value → how many documents have it; None for those without.
         first: value → the lowest sequence numbers of its documents, sorted.
         moments: value → the date of each of its documents that has one, sorted.
@@ -75,6 +76,7 @@ class Piece(msgspec.Struct):
 
     change: int
     bytes: int = 500
+    used: float = 0.0
     usable: bool = True
     counts: dict[Any, int] = {}
     first: dict[Any, list[int]] = {}
@@ -112,6 +114,7 @@ class Postings:
         with self._lock:
             found = self._pieces.get(name)
             if found is not None and found.change == change:
+                found.used = time.monotonic()
                 return found
             if name not in self._wanted and time.monotonic() - moment > QUIET:
                 self._wanted.add(name)
@@ -119,8 +122,8 @@ class Postings:
         return None
 
     def _make(self, table: Table, name: Name) -> None:
+        change = table.changes.get(name.number, (0, 0.0))[0]
         try:
-            change = table.changes.get(name.number, (0, 0.0))[0]
             if table.commits % 2 == 0:
                 cursor = table.cursor()
                 with self._deadlines.within(cursor, self._seconds):
@@ -128,8 +131,9 @@ class Postings:
                 # A load takes note of an index before it changes that.
                 if table.changes.get(name.number, (0, 0.0))[0] == change:
                     self._keep(table, name, piece)
-        except duckdb.Error as error:  # searches do without, and those meet the same error and report it
+        except duckdb.Error as error:  # too much memory or time; searches do without, until the index changes
             log.debug("an index in memory could not be made", extra={"reason": str(error)})
+            self._keep(table, name, Piece(change, usable=False))
         finally:
             with self._lock:
                 self._wanted.discard(name)
@@ -138,13 +142,15 @@ class Postings:
         with self._lock:
             if table is not self._table:
                 return
-            old = [key for key, known in self._pieces.items() if known.change != table.changes.get(key.number, (0,))[0]]
-            for key in [*old, name]:
-                self._pieces.pop(key, None)
-            self._pieces[name] = piece
-            size = sum([known.bytes for known in self._pieces.values()])
-            while size > MAX_BYTES:
-                size -= self._pieces.pop(next(iter(self._pieces))).bytes
+            now = piece.used = time.monotonic()
+            for key, known in list(self._pieces.items()):
+                changed = known.change != table.changes.get(key.number, (0, 0.0))[0]
+                if key == name or changed or now - known.used > IDLE:
+                    del self._pieces[key]
+            size = sum([known.bytes for known in self._pieces.values() if known.usable])
+            # Others in use do not go for it, or each search would make again what another one needs.
+            fits = size + piece.bytes <= MAX_BYTES
+            self._pieces[name] = piece if fits else Piece(piece.change, used=now, usable=False)
 
     def settled(self) -> None:
         """Return when all pieces that were asked for are made."""
@@ -156,24 +162,28 @@ class Postings:
 
 
 def _sample(cursor: Any, name: Name, change: int) -> Piece:
-    text = f"FROM documents WHERE number = ? AND {name.date} IS NOT NULL"
-    (count,) = cursor.execute(f"SELECT count(*) {text}", [name.number]).fetchone()
-    if count > MAX_MOMENTS:
-        return Piece(change, usable=False)
-    cursor.execute(f"SELECT {name.date} {text} ORDER BY 1", [name.number])
-    moments = np.array(cursor.fetchnumpy()[name.date][::SAMPLED], dtype=np.int64)  # a copy: the rest is let go
-    return Piece(change, 500 + moments.nbytes, counts={None: count}, moments={None: moments})
+    cursor.execute(
+        f"SELECT {name.date} FROM documents WHERE number = ? AND {name.date} IS NOT NULL ORDER BY 1",  # noqa: S608 - columns are our own numbers
+        [name.number],
+    )
+    moments = cursor.fetchnumpy()[name.date]
+    sample = np.array(moments[::SAMPLED], dtype=np.int64)  # a copy: the rest is let go
+    return Piece(change, 500 + sample.nbytes, counts={None: len(moments)}, moments={None: sample})
 
 
 def _read(cursor: Any, name: Name, change: int) -> Piece:
+    (count,) = cursor.execute("SELECT count(*) FROM documents WHERE number = ?", [name.number]).fetchone()
+    if name.kind == "all":
+        return Piece(change, counts={None: count})
+    if count > MAX_DOCUMENTS:
+        return Piece(change, usable=False)
     if name.kind == "dates":
         return _sample(cursor, name, change)
     most = MAX_VALUES[name.kind]
     text = _STATEMENTS[name.kind].format(name.column, name.date, first=FIRST, most=most + 1)
     rows = cursor.execute(text, [name.number]).fetchall()
     piece = Piece(change, counts={row[0]: row[1] for row in rows})
-    total = sum(piece.counts.values())
-    if len(rows) > most or (name.kind == "times" and (total > MAX_MOMENTS or _far(rows))):
+    if len(rows) > most or (name.kind == "times" and _far(rows)):
         return Piece(change, usable=False)
     piece.bytes += sum([150 + len(str(row[0])) for row in rows])
     if name.kind == "terms":

@@ -239,23 +239,54 @@ def test_an_index_that_is_written_gets_no_pieces(monkeypatch: pytest.MonkeyPatch
         assert not engine.postings._pieces
 
 
+def usable(engine: Engine, column: str = "") -> list[postings.Piece]:
+    """Return the pieces that are of use, of a column or of all."""
+    pieces = engine.postings._pieces.items()
+    return [piece for name, piece in pieces if piece.usable and name.column.startswith(column)]
+
+
 @pytest.mark.usefixtures("quick")
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest pieces go when all are too many; a field with too many values has none that is of use."""
+    """What does not fit is not made again and again, until what others use has been idle for a while."""
     with store() as engine:
-        write(engine, [("index", name, str(n), {"level": str(n), "at": n}) for name in INDICES for n in range(5)])
+        write(
+            engine, [("index", name, str(n), {"level": str(n), "at": BASE + n}) for name in INDICES for n in range(5)]
+        )
         monkeypatch.setattr(postings, "MAX_BYTES", 3000)
         assert answers(engine) == table_alone(engine)
         engine.postings.settled()
-        assert 0 < sum(piece.bytes for piece in engine.postings._pieces.values()) <= 3000
-        monkeypatch.setattr(postings, "MAX_BYTES", 2**20)
-        monkeypatch.setattr(postings, "MAX_VALUES", {"all": 1, "terms": 4, "times": 4, "words": 4})
-        engine.postings._pieces.clear()
+        before = dict(engine.postings._pieces)
+        assert 0 < sum(piece.bytes for piece in usable(engine)) <= 3000
+        assert len(usable(engine)) < len(before)
+        assert answers(engine) == table_alone(engine)
+        engine.postings.settled()
+        assert engine.postings._pieces == before
+        monkeypatch.setattr(postings, "IDLE", -1.0)
+        write(engine, [("index", "logs-1", "new", {"level": "x"})])
         answers(engine)
         engine.postings.settled()
+        assert list(engine.postings._pieces) != list(before)
+        assert answers(engine) == table_alone(engine)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "limits", [{"MAX_VALUES": {"terms": 4, "times": 4, "words": 4}}, {"MAX_DOCUMENTS": 4}, {"_STATEMENTS": {}}]
+)
+def test_what_would_be_too_large_is_not_made(monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]) -> None:
+    """A field with too many values, an index with too many documents, and one that fails: looked up in the table."""
+    for name, limit in limits.items():
+        failing = dict.fromkeys(postings._STATEMENTS, "SELECT error('too much')")
+        monkeypatch.setattr(postings, name, limit or failing)
+    with store() as engine:
+        write(
+            engine, [("index", name, str(n), {"level": str(n), "at": BASE + n}) for name in INDICES for n in range(5)]
+        )
         levels = engine.table.columns.single["keyword:level"]
-        usable = {piece.usable for name, piece in engine.postings._pieces.items() if name.column == levels}
-        assert usable == {False}
+        answers(engine)
+        engine.postings.settled()
+        assert levels in {name.column for name in engine.postings._pieces}
+        assert not usable(engine, levels)
         assert answers(engine) == table_alone(engine)
 
 
