@@ -48,7 +48,7 @@ def create(engine: Engine, batch: Creations) -> list[dict[str, Any]] | msgspec.R
         The items of the answer, as objects or as JSON; None where nothing was done, because they are not as this way
         needs them.
     """
-    if engine.tombstones or len(max(batch.ids, key=len)) > MAX_ID // 4:  # a character has four bytes at most
+    if len(max(batch.ids, key=len)) > MAX_ID // 4:  # a character has four bytes at most
         return None
     count = len(batch.ids)
     ids = msgspec.json.encode(batch.ids)
@@ -91,6 +91,8 @@ def _operations(batch: Creations, plan: Plan, before: int) -> list[Operation]:
 
 def _plan(engine: Engine, batch: Creations, text: bytes) -> Plan | None:
     """Return what is to be written, after looking whether it all is as this way needs it; the caller holds the lock."""
+    if engine.tombstones:  # a version goes on where the deleted document's ended
+        return None
     ids_of: dict[str, list[str]] = {}
     if batch.indices.count(batch.indices[0]) == len(batch.indices):
         ids_of[batch.indices[0]] = batch.ids
