@@ -7,11 +7,14 @@ import fcntl
 import gc
 import logging
 import os
+import re
 import socket
 import sys
 import threading
 
+import click
 import duckdb
+import msgspec
 from pythonjsonlogger.json import JsonFormatter
 
 from compose.environment import SettingsError
@@ -23,8 +26,29 @@ from compose.store.settings import StoreSettings, read_settings
 log = logging.getLogger("compose.store")
 
 
-def main() -> int:
-    """Run the store; return the exit code."""
+def usage() -> str:
+    """Return each setting with its default and what its class says of it, as lines for people."""
+    described: dict[str, str] = {}
+    for names, text in re.findall(r"^ {4,8}([a-z_, ]+): ((?:.|\n {12})+)", StoreSettings.__doc__ or "", re.MULTILINE):
+        described |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    lines = ["\b", "Settings, all from the environment:"]
+    for field in msgspec.structs.fields(StoreSettings):
+        default = "" if field.default in (None, "") else f" [{field.default}]"
+        lines.append(f"  STORE_{field.name.upper()}{default}: {described[field.name]}")
+    return "\n".join(lines)
+
+
+@click.command(
+    help="Run the embedded store in the foreground: Elasticsearch's API on one folder. SIGTERM or Ctrl-C ends it, and "
+    "nothing that was acknowledged is lost.\n\nMore: docs/embedded-store.md",
+    epilog=usage(),
+)
+def main() -> None:
+    """Run the store; end with its exit code."""
+    sys.exit(_start())
+
+
+def _start() -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -35,8 +59,13 @@ def main() -> int:
         return 2
     for name in ignored:
         log.info("ignored a Kubernetes service-link variable", extra={"variable": name})
-    settings.dir.mkdir(parents=True, exist_ok=True)
-    with (settings.dir / "lock").open("w") as lock:
+    try:
+        settings.dir.mkdir(parents=True, exist_ok=True)
+        lock = (settings.dir / "lock").open("w")
+    except OSError as error:
+        log.error(f"the store cannot write to its folder: {error}; mend that or set STORE_DIR to another one")  # noqa: G004, TRY400
+        return 1
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -82,6 +111,10 @@ def _lifecycle(engine: Engine, stopped: threading.Event) -> None:
         except StoreError as error:
             engine.last_error = f"lifecycle: {error}"
             log.warning("lifecycle policies could not be applied", extra={"reason": str(error)})
+        except Exception as error:
+            # Whatever it is, an ended thread would let the disk fill up without a word.
+            engine.last_error = f"lifecycle: {type(error).__name__}: {error}"
+            log.exception("lifecycle policies could not be applied")
 
 
 def _check_port(settings: StoreSettings) -> None:
@@ -95,4 +128,4 @@ def _check_port(settings: StoreSettings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
-import fnmatch
 import re
 import uuid
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from compose.store.dates import date_math
+from compose.store.dates import date_math, moment_of
 from compose.store.errors import IndexNotFoundError, StoreError, illegal_argument
+from compose.store.index_settings import nested
 from compose.store.mapping import Mapping
+from compose.store.patterns import fits
 
 NAME_FORMATS = "yyyy.MM.dd||strict_date_optional_time||epoch_millis"
 VERSION_CREATED = "8536000"  # index version of Elasticsearch 8.19
 _FORBIDDEN = re.compile(r'[\\/*?"<>| ,#:]')
-_SETTINGS = re.compile(
-    r"index\.(number_of_shards|number_of_replicas|auto_expand_replicas|codec|refresh_interval|priority|mode|hidden"
-    r"|max_result_window|max_inner_result_window|lifecycle\.(name|parse_origination_date|origination_date|rollover_alias"
-    r"|indexing_complete|step\.\w+)|mapping\.(ignore_malformed|coerce|total_fields\.(limit|ignore_dynamic_beyond_limit)"
-    r"|depth\.limit|field_name_length\.limit|nested_fields\.limit|nested_objects\.limit|source\.mode|dynamic_fields\.\w+)"
-    r"|blocks\.(write|read_only|read_only_allow_delete|read|metadata)|query\.default_field|translog\.[\w.]+"
-    r"|merge\.[\w.]+|search\.[\w.]+|routing\.[\w.]+|unassigned\.[\w.]+|number_of_routing_shards|max_[\w.]+|requests\.[\w.]+"
-    r"|indexing\.[\w.]+|soft_deletes\.[\w.]+|write\.[\w.]+|gc_deletes|default_pipeline|final_pipeline|check_on_startup"
-    r"|logsdb\.[\w.]+|sort\.\w+|store\.[\w.]+|creation_date|uuid|version\.created|provided_name|shard\.[\w.]+)"
-)
 
 
 class Index:
@@ -121,65 +110,6 @@ class Index:
                 raise StoreError(status, "cluster_block_exception", f"index [{self.name}] blocked by: [{code}/{text}];")
 
 
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings flat, each as text; null is kept as the text `null`."""
-    flat: dict[str, str] = {}
-    for name, value in settings.items():
-        path = f"{prefix}.{name}" if prefix else name
-        if isinstance(value, dict):
-            flat.update(flatten(value, path))
-        elif isinstance(value, list):
-            flat[path] = ",".join(str(item) for item in value)
-        elif value is None:
-            flat[path] = "null"
-        else:
-            flat[path] = str(value).lower() if isinstance(value, bool) else str(value)
-    return flat
-
-
-def nested(flat: dict[str, str]) -> dict[str, Any]:
-    """Return flat settings nested."""
-    tree: dict[str, Any] = {}
-    for path, value in sorted(flat.items()):
-        level = tree
-        *parents, name = path.split(".")
-        for parent in parents:
-            below = level.setdefault(parent, {})
-            if not isinstance(below, dict):
-                below = level[parent] = {}
-            level = below
-        level[name] = value
-    return tree
-
-
-def check_settings(settings: Any) -> dict[str, str]:
-    """Return index settings flat, each name with its `index.` prefix.
-
-    Raises:
-        StoreError: a setting does not exist or has no such value.
-    """
-    if not isinstance(settings, dict):
-        raise illegal_argument("settings must be an object")
-    flat = {}
-    for name, value in flatten(settings).items():
-        full = name if name.startswith("index.") else f"index.{name}"
-        if not _SETTINGS.fullmatch(full):
-            raise illegal_argument(
-                f"unknown setting [{full}] please check that any required plugins are installed, or check the "
-                "breaking changes documentation for removed settings"
-            )
-        flat[full] = value
-    for name, lowest in (("number_of_shards", 1), ("number_of_replicas", 0), ("mapping.total_fields.limit", 0)):
-        text = flat.get(f"index.{name}")
-        if text not in (None, "null") and (not re.fullmatch(r"-?\d+", text or "") or int(text or "") < lowest):
-            raise illegal_argument(
-                f"Failed to parse value [{text}] for setting [index.{name}] must be >= {lowest}"
-                if re.fullmatch(r"-?\d+", text or "")
-                else f"Failed to parse value [{text}] for setting [index.{name}]"
-            )
-    return flat
-
-
 def check_name(name: str) -> None:
     """Refuse what Elasticsearch refuses as the name of an index.
 
@@ -214,7 +144,9 @@ def expand_date_name(name: str, now: int) -> str:
 
     def replace(found: re.Match[str]) -> str:
         maths, _, pattern = found[1].partition("{")
-        value = dt.datetime.fromtimestamp(date_math(maths, now, NAME_FORMATS) / 1000, dt.UTC)
+        if not maths.startswith("now"):
+            raise illegal_argument(f"invalid dynamic name expression [{name}]: it begins with `now`")
+        value = moment_of(date_math(maths, now, NAME_FORMATS))
         java = pattern.rstrip("}").partition("|")[0] or "yyyy.MM.dd"
         for letters, letter in (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M")):
             java = java.replace(letters, letter)
@@ -224,10 +156,25 @@ def expand_date_name(name: str, now: int) -> str:
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How missing indices are taken: `ignore_unavailable` and `allow_no_indices` of a request."""
+    """How an expression of indices is taken.
+
+    Attributes:
+        ignore_unavailable, allow_no_indices: as in a request.
+        wildcards: whether wildcards stand for anything (`expand_wildcards` is not `none`).
+        open: whether they stand for open indices, which all of them are.
+        hidden: whether they stand for those with `index.hidden` as well.
+    """
 
     ignore_unavailable: bool = False
     allow_no_indices: bool = True
+    wildcards: bool = True
+    open: bool = True
+    hidden: bool = False
+
+    def takes(self, index: Index, pattern: str) -> bool:
+        """Return whether a wildcard stands for an index that it fits."""
+        dotted = pattern.startswith(".") and index.name.startswith(".")
+        return self.open and (self.hidden or dotted or index.settings.get("index.hidden") != "true")
 
 
 def resolve(expression: str, indices: dict[str, Index], now: int, options: Options = Options()) -> list[Index]:  # noqa: B008 - frozen
@@ -242,22 +189,17 @@ def resolve(expression: str, indices: dict[str, Index], now: int, options: Optio
     Raises:
         IndexNotFoundError: a name without wildcard is missing, or nothing is left where something is wanted.
     """
-    if expression in ("", "_all", "*"):
-        chosen: Iterable[str] = indices
-        if not indices and not options.allow_no_indices:
-            raise IndexNotFoundError(expression or "_all")
-        return [indices[name] for name in sorted(chosen)]
     found: dict[str, None] = {}
     wildcard_seen = False
-    for part in expression.split(","):
+    for part in (expression or "_all").split(","):
         name = expand_date_name(part, now)
         if name.startswith("-") and wildcard_seen:
-            for match in [known for known in found if fnmatch.fnmatchcase(known, name[1:])]:
+            for match in [known for known in found if fits(name[1:], known)]:
                 del found[match]
-        elif "*" in name or name == "_all":
+        elif ("*" in name or name == "_all") and options.wildcards:
             wildcard_seen = True
-            pattern = "*" if name == "_all" else name.replace("[", "[[]").replace("?", "[?]")
-            matches = [known for known in sorted(indices) if fnmatch.fnmatchcase(known, pattern)]
+            pattern = "*" if name == "_all" else name
+            matches = [known for known, index in indices.items() if fits(pattern, known) and options.takes(index, name)]
             if not matches and not options.allow_no_indices:
                 raise IndexNotFoundError(name)
             found.update(dict.fromkeys(matches))

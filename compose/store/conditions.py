@@ -7,12 +7,13 @@ every value is a parameter.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from compose.store.catalogue import Index
+from compose.store.errors import UnsupportedError
 from compose.store.mapping import Field
+from compose.store.patterns import fits
 from compose.store.rows import Columns
 
 Condition = tuple[str, list[Any]]
@@ -67,7 +68,7 @@ class Fields:
 
     def like(self, pattern: str) -> list[str]:
         """Return the names of fields that a pattern with `*` fits."""
-        names = {name for index in self.indices for name in index.mapping.fields if fnmatch.fnmatchcase(name, pattern)}
+        names = {name for index in self.indices for name in index.mapping.fields if fits(pattern, name)}
         return sorted(names)
 
 
@@ -116,6 +117,28 @@ def some_of(conditions: list[Condition], needed: int) -> Condition:
         return all_of(conditions)
     text = " + ".join(f"(({condition[0]}) IS TRUE)::INTEGER" for condition in conditions)
     return f"(({text}) >= {needed})", [value for _, values in conditions for value in values]
+
+
+def at_least(wanted: str | int | None, count: int, default: int) -> int:
+    """Return how many of `count` optional clauses must match, by `minimum_should_match`.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    if wanted is None:
+        return default
+    text = str(wanted).strip()
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1])
+            value = int(count * share / 100) if share >= 0 else count - int(count * -share / 100)
+        else:
+            value = int(text)
+            if value < 0:
+                value = count + value
+    except ValueError:
+        raise UnsupportedError(f"minimum_should_match [{text}]") from None
+    return max(0, value)
 
 
 def each(field: Field, fields: Fields, text: str, values: list[Any]) -> Condition:

@@ -20,7 +20,8 @@ _MILLISECOND = dt.timedelta(milliseconds=1)
 _ISO = re.compile(
     r"(?P<year>[+-]?\d{4,9})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)"
     r"(?:T(?:(?P<hour>\d\d)(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?"
-    r"(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?)?)?)?"
+    r"(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?)?)?)?",
+    re.ASCII,
 )
 _MATH = re.compile(r"([+-])(\d*)([yMwdhHms])|/([yMwdhHms])")
 _OFFSET = re.compile(r"([+-])(\d{1,2})(?::?(\d\d))?")
@@ -66,6 +67,8 @@ def zone_of(name: str) -> dt.tzinfo:
     found = _OFFSET.fullmatch(name)
     if found:
         offset = dt.timedelta(hours=int(found[2]), minutes=int(found[3] or 0))
+        if offset > dt.timedelta(hours=18):  # Java's widest
+            raise illegal_argument(f"Zone offset not in valid range: -18:00 to +18:00: {name}")
         return dt.timezone(-offset if found[1] == "-" else offset)
     try:
         return ZoneInfo(name)
@@ -114,6 +117,17 @@ def _parse_one(text: str, name: str, zone: dt.tzinfo, round_up: bool) -> int:
     if round_up and "H" not in _NAMED.get(name, name):
         moment += dt.timedelta(days=1) - _MILLISECOND
     return milliseconds(moment)
+
+
+def check_formats(formats: str) -> None:
+    """Refuse formats, separated by `||`, of which one is not known.
+
+    Raises:
+        StoreError: naming it.
+    """
+    for name in formats.split("||"):
+        if name not in _ISO_NAMES and name not in ("epoch_millis", "epoch_second"):
+            _pattern(name)
 
 
 def _epoch(text: str, factor: int) -> int:
@@ -169,8 +183,8 @@ def _parse_iso(text: str, zone: dt.tzinfo, round_up: bool) -> int:
     # Only parts of the time are rounded up; a month or a day left out is the first, as the real server has it.
     for name, unit in (("second", "s"), ("minute", "m"), ("hour", "h")):
         if part[name]:
-            return milliseconds(_add(start, 1, unit)) - 1
-    return milliseconds(_add(start, 1, "d")) - 1
+            return milliseconds(add(start, 1, unit)) - 1
+    return milliseconds(add(start, 1, "d")) - 1
 
 
 def format_date(value: int, name: str | None = None, zone: dt.tzinfo = dt.UTC) -> str:
@@ -224,7 +238,14 @@ def date_math(
     else:
         anchor, bar, maths = text.partition("||")
         value = parse_date(anchor, formats, zone, round_up=round_up and not bar)
-    moment, position = moment_of(value).astimezone(zone), 0
+    try:
+        return milliseconds(_moved(moment_of(value).astimezone(zone), maths, round_up))
+    except (OverflowError, ValueError) as error:
+        raise StoreError(400, "parse_exception", f"[{text}] is no date between the years 1 and 9999: {error}") from None
+
+
+def _moved(moment: dt.datetime, maths: str, round_up: bool) -> dt.datetime:
+    position = 0
     while position < len(maths):
         step = _MATH.match(maths, position)
         if not step:
@@ -233,11 +254,11 @@ def date_math(
         if step[4]:
             moment = floor(moment, step[4])
             if round_up:
-                moment = _add(moment, 1, step[4]) - _MILLISECOND
+                moment = add(moment, 1, step[4]) - _MILLISECOND
         else:
             count = int(step[2] or 1)
-            moment = _add(moment, -count if step[1] == "-" else count, step[3])
-    return milliseconds(moment)
+            moment = add(moment, -count if step[1] == "-" else count, step[3])
+    return moment
 
 
 def floor(moment: dt.datetime, unit: str) -> dt.datetime:
@@ -260,9 +281,10 @@ def floor(moment: dt.datetime, unit: str) -> dt.datetime:
     return day
 
 
-def _add(moment: dt.datetime, count: int, unit: str) -> dt.datetime:
-    if unit in "yM":
-        months = moment.year * 12 + moment.month - 1 + count * (12 if unit == "y" else 1)
+def add(moment: dt.datetime, count: int, unit: str) -> dt.datetime:
+    """Return the moment moved by so many units; a quarter (`q`) is three months."""
+    if unit in "yqM":
+        months = moment.year * 12 + moment.month - 1 + count * {"y": 12, "q": 3, "M": 1}[unit]
         year, month = divmod(months, 12)
         last = (dt.date(year + (month == 11), (month + 1) % 12 + 1, 1) - dt.timedelta(days=1)).day
         return moment.replace(year=year, month=month + 1, day=min(moment.day, last))
@@ -270,11 +292,6 @@ def _add(moment: dt.datetime, count: int, unit: str) -> dt.datetime:
         return moment + dt.timedelta(days=count * (7 if unit == "w" else 1))
     seconds = count * {"h": 3600, "H": 3600, "m": 60, "s": 1}[unit]
     return (moment.astimezone(dt.UTC) + dt.timedelta(seconds=seconds)).astimezone(moment.tzinfo)
-
-
-def add(moment: dt.datetime, count: int, unit: str) -> dt.datetime:
-    """Return the moment moved by so many units; a quarter (`q`) is three months."""
-    return _add(moment, count * 3, "M") if unit == "q" else _add(moment, count, unit)
 
 
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(nanos|micros|ms|s|m|h|d)")

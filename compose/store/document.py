@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -15,11 +16,15 @@ import numpy as np
 
 from compose.store.dates import DEFAULT_FORMAT, parse_date
 from compose.store.errors import DocumentError, StoreError
-from compose.store.mapping import RANGES, Field, Mapping
+from compose.store.mapping import Field, Mapping
+from compose.store.mapping_checks import RANGES
 from compose.store.words import GAP, joined
 
 MAX_DEPTH = 20  # index.mapping.depth.limit
 MAX_TERM = 32766  # bytes of UTF-8 that one keyword may have, as in Lucene
+# As Java reads a whole number and a fraction; a field of whole numbers takes no white space and no letter at the end.
+_WHOLE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(rf"\s*{_WHOLE.pattern}[fFdD]?\s*", re.ASCII)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
 
@@ -181,27 +186,38 @@ def _text(_field: Field, value: Any) -> str:
     return joined(value if value.__class__ is str else _as_text(value))
 
 
-def _number(value: Any, *, coerce: bool) -> int | float:
+def read_number(text: str, *, whole: bool) -> int | float:
+    """Return the number that a text is.
+
+    Args:
+        text: the digits.
+        whole: whether it is for a field of whole numbers.
+
+    Raises:
+        ValueError: it is none; Python's `1_000` and digits of other scripts are none.
+    """
+    if not (_WHOLE if whole else _NUMBER).fullmatch(text):
+        raise ValueError(f'For input string: "{text}"')
+    try:
+        return int(text)
+    except ValueError:
+        return float(text.strip().rstrip("fFdD"))
+
+
+def _number(value: Any, *, coerce: bool, whole: bool = False) -> int | float:
     if value.__class__ is int or value.__class__ is float:
         return value
     if value.__class__ is str:
         if not coerce:
             raise TypeError("Long value passed as String")
-        try:
-            return int(value)
-        except ValueError:
-            pass
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError(f'For input string: "{value}"') from None
+        return read_number(value, whole=whole)
     raise TypeError(f"Current token ({'VALUE_TRUE' if value else 'VALUE_FALSE'}) not numeric")
 
 
 def _long(field: Field, value: Any) -> int | None:
     if value == "" and field.coerce:
         return None
-    number = _number(value, coerce=field.coerce)
+    number = _number(value, coerce=field.coerce, whole=True)
     if number.__class__ is float:
         if not math.isfinite(number):
             raise ValueError(f'For input string: "{value}"')
@@ -334,15 +350,13 @@ def _detect(value: Any, mapping: Mapping) -> tuple[str, dict[str, Any]]:
         return "long", {"type": "long"}
     if isinstance(value, float):
         return "double", {"type": "float"}
-    if mapping.date_detection and value[:1].isdigit():
-        for name in ("strict_date_optional_time", "yyyy/MM/dd HH:mm:ss", "yyyy/MM/dd"):
+    if mapping.date_detection and not _NUMBER.fullmatch(value):  # a number is hardly ever meant as a date
+        for formats in mapping.date_formats:
             try:
-                parse_date(value, name)
+                parse_date(value, formats)
             except StoreError:
                 continue
-            if "/" in name:
-                return "date", {"type": "date", "format": "yyyy/MM/dd HH:mm:ss||yyyy/MM/dd||epoch_millis"}
-            return "date", {"type": "date"}
+            return "date", {"type": "date"} | ({} if formats == "strict_date_optional_time" else {"format": formats})
     if mapping.numeric_detection:
         for kind, read in (("long", int), ("double", float)):
             try:

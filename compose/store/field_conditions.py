@@ -7,11 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from compose.store.conditions import CONTAINS, EQUAL, FALSE, TRUE, Condition, Fields, any_of, each, exists, some_of
+from compose.store.conditions import (
+    CONTAINS,
+    EQUAL,
+    FALSE,
+    TRUE,
+    Condition,
+    Fields,
+    any_of,
+    at_least,
+    each,
+    exists,
+    some_of,
+)
 from compose.store.dates import date_math, zone_of
+from compose.store.document import read_number
 from compose.store.errors import StoreError, UnsupportedError
-from compose.store.mapping import RANGES, Field
-from compose.store.query import at_least
+from compose.store.mapping import Field
+from compose.store.mapping_checks import RANGES
 from compose.store.tree import Match, Node, Pattern, Phrase, Range, Term, Terms
 from compose.store.words import as_regular_expression, cut, sloppy
 
@@ -25,6 +38,14 @@ def on_field(field: Field, node: Node, fields: Fields) -> Condition:
         ValueError, TypeError, OverflowError: a value does not fit the field.
         StoreError: the query cannot be asked of such a field.
     """
+    if not field.searchable:
+        raise StoreError(
+            400,
+            "query_shard_exception",
+            f"failed to create query: Cannot search on [{field.path}] since it is neither indexed nor has doc values.",
+            index=fields.indices[0].name,
+            index_uuid=fields.indices[0].uuid,
+        )
     match node:
         case Term(value=value, fold=fold):
             return _term(field, value, fields, fold=fold)
@@ -119,7 +140,7 @@ def exact(field: Field, value: Any) -> Any:
         if value in (False, "false", ""):
             return False
         raise ValueError(f"Can't parse boolean value [{value}], expected [true] or [false]")
-    number = _number(value)
+    number = _number(field, value)
     if field.kind != "long":
         return float(number)
     if (isinstance(number, float) and not number.is_integer()) or not -(1 << RANGES[field.type]) <= int(
@@ -129,19 +150,12 @@ def exact(field: Field, value: Any) -> Any:
     return int(number)
 
 
-def _number(value: Any) -> int | float:
+def _number(field: Field, value: Any) -> int | float:
     if isinstance(value, bool):
         raise ValueError(f'For input string: "{str(value).lower()}"')  # noqa: TRY004 - as for any other misfit
     if isinstance(value, int | float):
         return value
-    try:
-        return int(value)
-    except (ValueError, TypeError):
-        pass
-    try:
-        return float(value)
-    except (ValueError, TypeError):
-        raise ValueError(f'For input string: "{value}"') from None
+    return read_number(str(value), whole=field.kind == "long")
 
 
 def _range(field: Field, node: Range, fields: Fields) -> Condition:
@@ -159,9 +173,9 @@ def _range(field: Field, node: Range, fields: Fields) -> Condition:
         elif field.kind == "keyword":
             converted = _as_text(value)
         elif field.kind in ("long", "double"):
-            converted = _number(value)
+            converted = _number(field, value)
         elif field.kind == "float":
-            converted = float(np.float32(_number(value)))
+            converted = float(np.float32(_number(field, value)))
         elif field.kind == "boolean":
             converted = exact(field, value)
         else:

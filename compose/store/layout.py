@@ -17,7 +17,8 @@ import msgspec
 
 from compose.store.dates import DEFAULT_FORMAT
 from compose.store.duplicates import colons, repeated_name
-from compose.store.mapping import RANGES, Field, Mapping
+from compose.store.mapping import Field, Mapping
+from compose.store.mapping_checks import RANGES
 from compose.store.timestamps import read_timestamps
 
 _MAX_KEYWORD = 8191  # characters that are certainly no more than the bytes of Lucene's longest term

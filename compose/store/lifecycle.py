@@ -7,6 +7,7 @@ Phases without effect on a single table (set_priority, forcemerge, readonly) are
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from typing import Any
 
@@ -15,8 +16,27 @@ from compose.store.dates import duration, milliseconds
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 
 _PHASES = ("hot", "warm", "cold", "frozen", "delete")
-_ACTIONS = {"set_priority", "forcemerge", "readonly", "delete", "wait_for_snapshot", "unfollow", "allocate", "migrate"}
+# Action → what it may say.
+_ACTIONS: dict[str, set[str]] = {
+    "set_priority": {"priority"}, "forcemerge": {"max_num_segments", "index_codec"}, "readonly": set(),
+    "delete": {"delete_searchable_snapshot"}, "wait_for_snapshot": {"policy"}, "unfollow": set(),
+    "allocate": {"number_of_replicas", "total_shards_per_node", "include", "exclude", "require"},
+    "migrate": {"enabled"},
+}  # fmt: skip
 _DAY = re.compile(r"-(\d{4})\.(\d\d)\.(\d\d)(?:-\d+)?$")
+
+
+def check_policy_name(name: str) -> None:
+    """Refuse what Elasticsearch refuses as the name of a policy.
+
+    Raises:
+        StoreError: saying why.
+    """
+    for bad, why in ((",", "must not contain ','"), (" ", "must not contain ' '")):
+        if bad in name:
+            raise illegal_argument(f"invalid policy name [{name}]: {why}")
+    if name.startswith("_"):
+        raise illegal_argument(f"invalid policy name [{name}]: must not start with '_'")
 
 
 def check_policy(body: dict[str, Any]) -> dict[str, Any]:
@@ -27,21 +47,65 @@ def check_policy(body: dict[str, Any]) -> dict[str, Any]:
     """
     policy = body.get("policy")
     if not isinstance(policy, dict) or not isinstance(policy.get("phases"), dict):
-        raise StoreError(400, "x_content_parse_exception", "[put_lifecycle_request] policy with phases is required")
+        raise _malformed("policy with phases is required")
+    _known("put_lifecycle_request", body, {"policy"})
+    _known("lifecycle_policy", policy, {"phases", "_meta", "deprecated"})
     for name, phase in policy["phases"].items():
         if name not in _PHASES:
             raise illegal_argument(f"Timeseries lifecycle does not support phase [{name}]")
-        duration(str(phase.get("min_age", "0ms")), "min_age")
-        for action in phase.get("actions", {}):
-            if action not in _ACTIONS:
-                raise UnsupportedError(f"the lifecycle action [{action}]")
-        if "delete" in phase.get("actions", {}) and name != "delete":
-            raise illegal_argument(f"invalid action [delete] defined in phase [{name}]")
+        _check_phase(name, phase)
+    ages = [(_age(policy["phases"][name]), name) for name in _PHASES if name in policy["phases"]]
+    for (before, earlier), (after, later) in itertools.pairwise(ages):
+        if after < before and after:  # a phase without an age follows the one before it
+            raise StoreError(
+                400,
+                "action_request_validation_exception",
+                f"Validation Failed: 1: Your policy is configured to run the {later} phase before the {earlier} phase: "
+                "change the min_age of one, so that they run in the order hot, warm, cold, frozen, delete;",
+            )
     phases = {
         name: {"min_age": "0ms", **phase, "actions": _with_defaults(phase.get("actions", {}))}
         for name, phase in policy["phases"].items()
     }
     return {**policy, "phases": phases}
+
+
+def _malformed(reason: str) -> StoreError:
+    return StoreError(400, "x_content_parse_exception", f"[put_lifecycle_request] {reason}")
+
+
+def _known(what: str, value: dict[str, Any], allowed: set[str]) -> None:
+    unknown = sorted(value.keys() - allowed)
+    if unknown:
+        raise _malformed(f"[{what}] unknown field [{unknown[0]}]")
+
+
+def _age(phase: dict[str, Any]) -> int:
+    """Return from which age of an index on a phase is, in milliseconds."""
+    return duration(str(phase.get("min_age", "0ms")), "min_age")
+
+
+def _check_phase(name: str, phase: Any) -> None:
+    if not isinstance(phase, dict) or not isinstance(phase.get("actions", {}), dict):
+        raise _malformed(f"the phase [{name}] and its actions are objects")
+    _known("phase", phase, {"min_age", "actions"})
+    _age(phase)
+    for action, options in phase.get("actions", {}).items():
+        if action not in _ACTIONS:
+            raise UnsupportedError(f"the lifecycle action [{action}]")
+        if not isinstance(options, dict):
+            raise _malformed(f"[{action}] Expected START_OBJECT")
+        _known(action, options, _ACTIONS[action])
+        if action == "forcemerge" and not _whole(options.get("max_num_segments")):
+            raise _malformed("[forcemerge] max_num_segments must be a positive integer")
+        if action == "set_priority" and not (options.get("priority", 0) is None or _whole(options.get("priority"))):
+            raise _malformed("[set_priority] priority must be a non-negative integer or null")
+    if "delete" in phase.get("actions", {}) and name != "delete":
+        raise illegal_argument(f"invalid action [delete] defined in phase [{name}]")
+
+
+def _whole(value: Any) -> bool:
+    return re.fullmatch(r"\d{1,9}", str(value)) is not None
 
 
 def _with_defaults(actions: dict[str, Any]) -> dict[str, Any]:
@@ -52,8 +116,9 @@ def _with_defaults(actions: dict[str, Any]) -> dict[str, Any]:
 
 def origin(index: Index) -> int:
     """Return the moment from which an index's age counts: the day in its name where it says so, else its creation."""
-    if "index.lifecycle.origination_date" in index.settings:
-        return int(index.settings["index.lifecycle.origination_date"])
+    given = index.settings.get("index.lifecycle.origination_date", "-1")
+    if given != "-1":
+        return int(given)
     found = _DAY.search(index.name)
     if found and index.settings.get("index.lifecycle.parse_origination_date") == "true":
         try:
@@ -68,7 +133,7 @@ def phase_of(index: Index, policy: dict[str, Any], now: int) -> str:
     age, current = now - origin(index), "new"
     for name in _PHASES:
         phase = policy["phases"].get(name)
-        if phase is not None and age >= duration(str(phase.get("min_age", "0ms")), "min_age"):
+        if phase is not None and age >= _age(phase):
             current = name
     return current
 

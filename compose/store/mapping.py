@@ -7,51 +7,22 @@ https://www.elastic.co/guide/en/elasticsearch/reference/8.19/mapping.html
 
 from __future__ import annotations
 
-import copy
-import fnmatch
 import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from compose.store.dates import DEFAULT_FORMAT
-from compose.store.errors import StoreError, UnsupportedError, illegal_argument
+from compose.store.errors import StoreError, illegal_argument
+from compose.store.mapping_checks import KINDS, check
+from compose.store.patterns import fits_any
 
 if TYPE_CHECKING:
     from compose.store.layout import Layout
 
-# Elasticsearch's type → kind of column.
-KINDS = {
-    "keyword": "keyword", "text": "text", "long": "long", "integer": "long", "short": "long", "byte": "long",
-    "double": "double", "float": "float", "half_float": "float", "boolean": "boolean", "date": "date",
-}  # fmt: skip
-RANGES = {"long": 63, "integer": 31, "short": 15, "byte": 7}
-
-_PARAMETERS = {
-    "keyword": {"ignore_above", "null_value", "fields", "index", "doc_values", "store", "norms",
-    "eager_global_ordinals",
-                "split_queries_on_whitespace", "index_options", "similarity", "copy_to", "boost", "meta"},
-    "text": {"fields", "index", "store", "norms", "analyzer", "search_analyzer", "search_quote_analyzer", "fielddata",
-             "index_options", "similarity", "position_increment_gap", "index_prefixes", "index_phrases",
-             "copy_to", "meta",
-             "term_vector", "eager_global_ordinals"},
-    "number": {"ignore_malformed", "coerce", "null_value", "fields", "index", "doc_values", "store", "copy_to", "meta",
-               "time_series_metric", "time_series_dimension"},
-    "boolean": {"ignore_malformed", "null_value", "fields", "index", "doc_values", "store", "copy_to", "meta"},
-    "date": {"ignore_malformed", "null_value", "format", "locale", "fields", "index", "doc_values", "store", "copy_to",
-             "meta"},
-    "object": {"dynamic", "enabled", "properties", "subobjects"},
-}  # fmt: skip
-_ROOT = {"dynamic", "date_detection", "numeric_detection", "dynamic_date_formats", "dynamic_templates", "properties",
-         "_meta", "_source", "_data_stream_timestamp"}  # fmt: skip
-_ELASTIC_TYPES = {
-    "ip", "geo_point", "geo_shape", "nested", "flattened", "date_nanos", "scaled_float", "unsigned_long",
-    "binary", "alias",
-    "integer_range", "long_range", "float_range", "double_range", "date_range", "ip_range", "completion", "join",
-    "search_as_you_type", "token_count", "dense_vector", "sparse_vector", "wildcard", "constant_keyword", "version",
-    "match_only_text", "histogram", "percolator", "rank_feature", "rank_features", "semantic_text", "shape", "point",
-    "annotated_text", "murmur3", "aggregate_metric_double", "passthrough", "counted_keyword",
-}  # fmt: skip
+DYNAMIC_DATE_FORMATS = ["strict_date_optional_time", "yyyy/MM/dd HH:mm:ss||yyyy/MM/dd||epoch_millis"]
+# Parameters of a field that cannot change, and what they are where they are not given.
+_FIXED = {"index": True, "doc_values": True, "store": False, "format": DEFAULT_FORMAT, "null_value": None}
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -67,7 +38,7 @@ class Field(msgspec.Struct, frozen=True):
         coerce: numbers in strings, and whole parts of fractions, are taken.
         format: of dates.
         null_value: stands for an explicit null.
-        indexed: False where `index` and `doc_values` are both off: not searchable.
+        index, doc_values: as in the mapping; without both a field can only be asked for by `exists`.
     """
 
     path: str
@@ -79,12 +50,23 @@ class Field(msgspec.Struct, frozen=True):
     coerce: bool = True
     format: str = DEFAULT_FORMAT
     null_value: Any = None
-    indexed: bool = True
+    index: bool = True
+    doc_values: bool = True
 
     @property
     def key(self) -> str:
         """Name of the column."""
         return f"{self.kind}:{self.path}"
+
+    @property
+    def searchable(self) -> bool:
+        """Whether a query may ask for its values."""
+        return self.index or self.doc_values
+
+    @property
+    def aggregatable(self) -> bool:
+        """Whether it may be sorted by and aggregated."""
+        return self.doc_values
 
 
 class Mapping:
@@ -101,6 +83,7 @@ class Mapping:
         by_parent: by path in the document, the fields that take values from there.
         objects: paths of objects → their `dynamic`; the root is the empty path.
         disabled: paths of objects that are kept but not read.
+        date_formats: what a text is tried as, where it might be a date.
         layout: the quick way to read documents, once it was asked for.
     """
 
@@ -124,6 +107,7 @@ class Mapping:
         self.disabled: set[str] = set()
         self.layout: Layout | None = None
         self.date_detection = _flag(source.get("date_detection", "true")) == "true"
+        self.date_formats: list[str] = source.get("dynamic_date_formats", DYNAMIC_DATE_FORMATS)
         self.numeric_detection = _flag(source.get("numeric_detection", "false")) == "true"
         self._compile(source.get("properties", {}), "", self.objects[""])
         self.size = len(self.fields) + len(self.objects) - 1 + len(self.disabled)
@@ -155,8 +139,8 @@ class Mapping:
             coerce=_flag(definition.get("coerce", self.coerce)) == "true",
             format=definition.get("format", DEFAULT_FORMAT),
             null_value=definition.get("null_value"),
-            indexed=_flag(definition.get("index", "true")) == "true"
-            or _flag(definition.get("doc_values", "true")) == "true",
+            index=_flag(definition.get("index", "true")) == "true",
+            doc_values=kind != "text" and _flag(definition.get("doc_values", "true")) == "true",
         )
         self.fields[path] = field
         self.by_parent.setdefault(parent, []).append(field)
@@ -217,10 +201,13 @@ def _template_fits(template: dict[str, Any], path: str, name: str, matched: str)
         listed = [patterns] if isinstance(patterns, str) else patterns
         if template.get("match_pattern") == "regex":
             return any(re.fullmatch(pattern, text) for pattern in listed)
-        return any(fnmatch.fnmatchcase(text, pattern) for pattern in listed)
+        return fits_any(listed, text)
 
     wanted = template.get("match_mapping_type", "*")
     if "*" not in wanted and matched not in ([wanted] if isinstance(wanted, str) else wanted):
+        return False
+    unwanted = template.get("unmatch_mapping_type", [])
+    if matched in ([unwanted] if isinstance(unwanted, str) else unwanted):
         return False
     if "match" in template and not fits(template["match"], name):
         return False
@@ -235,103 +222,70 @@ def _flag(value: Any) -> str:
     return str(value).lower()
 
 
-def _malformed(reason: str) -> StoreError:
-    return StoreError(
-        400,
-        "mapper_parsing_exception",
-        f"Failed to parse mapping: {reason}",
-        cause={"type": "mapper_parsing_exception", "reason": reason},
-    )
-
-
-def check(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a mapping as given, after checking each type and parameter.
-
-    Raises:
-        StoreError: a type or a parameter does not exist or is not supported.
-    """
-    if not isinstance(body, dict):
-        raise _malformed("Expected map for property [mappings]")
-    for name, value in body.items():
-        if name == "_source" and isinstance(value, dict) and not value.keys() - {"enabled"}:
-            if _flag(value.get("enabled", "true")) == "false":
-                raise UnsupportedError("_source.enabled: false")
-        elif name in ("runtime", "_routing", "_source"):
-            raise UnsupportedError(f"[{name}] in a mapping")
-        elif name not in _ROOT:
-            raise _malformed(f"Root mapping definition has unsupported parameters:  [{name} : {value}]")
-    if _flag(body.get("dynamic", "true")) not in ("true", "false", "strict"):
-        raise UnsupportedError(f"dynamic: {body['dynamic']}")
-    _check_properties(body.get("properties", {}), "")
-    result = copy.deepcopy(body)
-    if "dynamic" in result:
-        result["dynamic"] = _flag(result["dynamic"])
-    return result
-
-
-def _check_properties(properties: Any, prefix: str) -> None:
-    if not isinstance(properties, dict):
-        raise _malformed(f"Expected map for property [properties] on field [{prefix.rstrip('.')}]")
-    for name, definition in properties.items():
-        path = prefix + name
-        if not isinstance(definition, dict):
-            raise _malformed(f"Expected map for property [fields] on field [{path}] but got a class java.lang.String")
-        kind = definition.get("type", "object")
-        if kind == "object":
-            allowed = _PARAMETERS["object"] | {"type"}
-            _check_properties(definition.get("properties", {}), path + ".")
-        elif kind in KINDS:
-            family = "number" if kind in RANGES or kind in ("double", "float", "half_float") else kind
-            allowed = _PARAMETERS[family] | {"type"}
-            if not isinstance(definition.get("fields", {}), dict):
-                raise _malformed(f"Expected map for property [fields] on field [{path}]")
-            _check_properties(definition.get("fields", {}), path + ".")
-        elif kind in _ELASTIC_TYPES:
-            raise UnsupportedError(f"field type [{kind}] of field [{path}]")
-        else:
-            raise _malformed(f"No handler for type [{kind}] declared on field [{name}]")
-        unknown = sorted(definition.keys() - allowed)
-        if unknown:
-            raise _malformed(f"unknown parameter [{unknown[0]}] on mapper [{name}] of type [{kind}]")
-        for parameter in ("copy_to", "analyzer", "search_analyzer"):
-            if parameter in definition and definition[parameter] not in ("standard", "default"):
-                raise UnsupportedError(f"[{parameter}] of field [{path}]")
-
-
-def merge(base: dict[str, Any], addition: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], addition: dict[str, Any], *, template: bool = False) -> dict[str, Any]:
     """Merge one checked mapping into another.
 
+    Args:
+        base, addition: the mappings.
+        template: whether both are of templates, where a field that comes later stands for an earlier one, as if that
+            had not been; an index has values already, so there its field must stay as it is in what matters to them.
+
     Raises:
-        StoreError: a field would change its type.
+        StoreError: a field would change its type, or what cannot change.
     """
     result = {**base, **{key: value for key, value in addition.items() if key != "properties"}}
     if "dynamic_templates" in addition and "dynamic_templates" in base:
         named = {next(iter(entry)): entry for entry in [*base["dynamic_templates"], *addition["dynamic_templates"]]}
         result["dynamic_templates"] = list(named.values())
     if "properties" in base or "properties" in addition:
-        result["properties"] = _merge_properties(base.get("properties", {}), addition.get("properties", {}), "")
+        result["properties"] = _merge_properties(
+            base.get("properties", {}), addition.get("properties", {}), "", template=template
+        )
     return result
 
 
-def _merge_properties(base: dict[str, Any], addition: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _merge_properties(base: dict[str, Any], addition: dict[str, Any], prefix: str, *, template: bool) -> dict[str, Any]:
     result = dict(base)
     for name, definition in addition.items():
         path = prefix + name
-        if name not in base:
+        old, new = base.get(name, definition).get("type", "object"), definition.get("type", "object")
+        if name not in base or (template and not old == new == "object"):
             result[name] = definition
             continue
-        old, new = base[name].get("type", "object"), definition.get("type", "object")
-        if old != new:
-            if "object" in (old, new):
-                raise illegal_argument(
-                    f"can't merge a non object mapping [{path}] with an object mapping"
-                    if old == "object"
-                    else f"can't merge a non-object mapping [{path}] with an object mapping"
-                )
-            raise illegal_argument(f"mapper [{path}] cannot be changed from type [{old}] to [{new}]")
-        merged = {**base[name], **definition}
+        _check_update(path, base[name], definition)
+        # What an object does not say stays as it is; a field is as it is given, but keeps its sub-fields.
+        merged = {**base[name], **definition} if new == "object" else dict(definition)
         for group in ("properties", "fields"):
             if group in base[name] or group in definition:
-                merged[group] = _merge_properties(base[name].get(group, {}), definition.get(group, {}), path + ".")
+                merged[group] = _merge_properties(
+                    base[name].get(group, {}), definition.get(group, {}), path + ".", template=template
+                )
         result[name] = merged
     return dict(sorted(result.items()))
+
+
+def _check_update(path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuse to change what the values that an index has already depend on.
+
+    Raises:
+        StoreError: naming it.
+    """
+    before, after = old.get("type", "object"), new.get("type", "object")
+    if before != after and "object" in (before, after):
+        kind = "a non object mapping" if before == "object" else "a non-object mapping"
+        raise illegal_argument(f"can't merge {kind} [{path}] with an object mapping")
+    if before != after:
+        raise illegal_argument(f"mapper [{path}] cannot be changed from type [{before}] to [{after}]")
+    if before == "object":
+        if _flag(old.get("enabled", "true")) != _flag(new.get("enabled", old.get("enabled", "true"))):
+            raise StoreError(
+                500, "mapper_exception", f"the [enabled] parameter can't be updated for the object mapping [{path}]"
+            )
+        return
+    for name, default in _FIXED.items():
+        was, becomes = old.get(name, default), new.get(name, default)
+        if _flag(was) != _flag(becomes):
+            raise illegal_argument(
+                f"Mapper for [{path}] conflicts with existing mapper:\n\tCannot update parameter [{name}] from "
+                f"[{was}] to [{becomes}]"
+            )

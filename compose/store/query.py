@@ -6,6 +6,7 @@ Scores are not computed, so `boost` is taken and has no effect.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -64,6 +65,7 @@ def parse(body: Any) -> Node:
         raise parsing(f"[{name}] query malformed, no start_object after query name", line=1, col=1)
     if "_name" in content:
         raise UnsupportedError("[_name] of a query")
+    _check_boost(name, content)
     node: Node = reader(content)
     return node
 
@@ -91,6 +93,39 @@ def _check(
             raise parsing(f"[{name}] query does not support [{key}]", line=1, col=1)
 
 
+def _check_boost(name: str, content: dict[str, Any]) -> None:
+    boost = content.get("boost", 1)
+    if isinstance(boost, dict):
+        return  # it is a field of that name
+    try:
+        good = float(boost) >= 0
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise parsing(f"[{name}] failed to parse field [boost]: [{boost}] is no number from 0 on", line=1, col=1)
+
+
+def _flag(name: str, options: dict[str, Any], key: str, default: bool = False) -> bool:
+    value = options.get(key, default)
+    if value not in (True, False, "true", "false"):
+        raise illegal_argument(f"[{key}] of [{name}]: only [true] or [false] are allowed, not [{value}]")
+    return value in (True, "true")
+
+
+def _scalar(name: str, options: dict[str, Any], key: str) -> Any:
+    value = options.get(key)
+    if isinstance(value, dict | list):
+        raise parsing(f"[{name}] unknown token after [{key}]: one value is wanted", line=1, col=1)
+    return value
+
+
+def _fields(name: str, given: Any) -> tuple[str, ...]:
+    """Return names of fields without their boosts."""
+    if not isinstance(given, list) or not all(isinstance(field, str) for field in given):
+        raise parsing(f"[{name}] query does not support [fields] that are no list of names", line=1, col=1)
+    return tuple(field.partition("^")[0] for field in given)
+
+
 def _one_field(name: str, content: dict[str, Any], short: str) -> tuple[str, dict[str, Any]]:
     """Return the field and its parameters; a plain value stands for `{short: value}`."""
     fields = [key for key in content if key not in _COMMON]
@@ -102,6 +137,7 @@ def _one_field(name: str, content: dict[str, Any], short: str) -> tuple[str, dic
         )
     value = content[fields[0]]
     if isinstance(value, dict):
+        _check_boost(name, value)
         return fields[0], value
     if isinstance(value, list):
         raise parsing(f"[{name}] query does not support array of values", line=1, col=1)
@@ -121,9 +157,10 @@ def _none(content: dict[str, Any]) -> Node:
 def _term(content: dict[str, Any]) -> Node:
     field, options = _one_field("term", content, "value")
     _check("term", options, {"value", "case_insensitive"})
-    if options.get("value") is None:
+    value = _scalar("term", options, "value")
+    if value is None:
         raise illegal_argument("value cannot be null")
-    return Term(field, options["value"], bool(options.get("case_insensitive")))
+    return Term(field, value, _flag("term", options, "case_insensitive"))
 
 
 def _terms(content: dict[str, Any]) -> Node:
@@ -136,7 +173,7 @@ def _terms(content: dict[str, Any]) -> Node:
         raise UnsupportedError("terms lookup")
     if not isinstance(values, list):
         raise parsing(f"[terms] query does not support [{fields[0]}]", line=1, col=1)
-    if any(value is None for value in values):
+    if any(value is None or isinstance(value, dict | list) for value in values):
         raise illegal_argument("No value specified for terms query")
     if len(values) > 65_536:
         raise illegal_argument(
@@ -179,13 +216,13 @@ def _match(content: dict[str, Any]) -> Node:
         },
         _unsupported_unless_default(options),
     )
-    if options.get("query") is None:
+    if _scalar("match", options, "query") is None:
         raise illegal_argument(
             "No text specified for text query" if "query" not in options else "[match] requires query value"
         )
     return Match(
-        field, options["query"], _operator(options), options.get("minimum_should_match"), bool(options.get("lenient")),
-        _wordless(options),
+        field, options["query"], _operator(options), options.get("minimum_should_match"),
+        _flag("match", options, "lenient"), _wordless(options),
     )  # fmt: skip
 
 
@@ -201,12 +238,13 @@ def _phrase(name: str, *, prefix: bool) -> Any:
     def read(content: dict[str, Any]) -> Node:
         field, options = _one_field(name, content, "query")
         slop = options.get("slop", 0)
-        if not isinstance(slop, int) or slop < 0:
+        if isinstance(slop, bool) or not re.fullmatch(r"\d{1,9}", str(slop)):
             raise illegal_argument("No negative slop allowed.")
+        slop = int(slop)
         if slop and prefix:
             raise UnsupportedError(f"[slop] of the query [{name}]")
         _check(name, options, {"query", "slop", "analyzer", "zero_terms_query", "max_expansions"}, {"analyzer"})
-        if options.get("query") is None:
+        if _scalar(name, options, "query") is None:
             raise illegal_argument(f"[{name}] requires query value")
         return Phrase(field, options["query"], prefix, slop=slop, wordless=_wordless(options))
 
@@ -223,13 +261,13 @@ def _multi_match(content: dict[str, Any]) -> Node:
     kind = content.get("type", "best_fields")
     if kind not in ("best_fields", "most_fields", "phrase", "phrase_prefix"):
         raise UnsupportedError(f"multi_match of type [{kind}]")
-    if content.get("query") is None:
+    if _scalar("multi_match", content, "query") is None:
         raise parsing("No text specified for multi_match query")
     fields = content.get("fields", [])
-    names = tuple(field.partition("^")[0] for field in ([fields] if isinstance(fields, str) else fields))
+    names = _fields("multi_match", [fields] if isinstance(fields, str) else fields)
     return AnyField(
         names, content["query"], kind, _operator(content), content.get("minimum_should_match"),
-        bool(content.get("lenient", not names)),
+        _flag("multi_match", content, "lenient", not names),
     )  # fmt: skip
 
 
@@ -258,15 +296,22 @@ def _range(content: dict[str, Any]) -> Node:
 
 def _exists(content: dict[str, Any]) -> Node:
     _check("exists", content, {"field"})
-    if not content.get("field"):
+    if not content.get("field") or not isinstance(content["field"], str):
         raise parsing("[exists] must be provided with a [field]", line=1, col=1)
-    return Exists(content["field"])
+    if content["field"] in ("_source", "_seq_no", "_version", "_routing"):
+        raise UnsupportedError(f"[exists] of [{content['field']}]")
+    return All() if content["field"] in ("_id", "_index") else Exists(content["field"])
 
 
 def _ids(content: dict[str, Any]) -> Node:
     _check("ids", content, {"values"})
-    values = content.get("values", [])
-    return Ids(tuple(str(value) for value in (values if isinstance(values, list) else [values])))
+    given = content.get("values", [])
+    values = given if isinstance(given, list) else [given]
+    if not all(isinstance(value, str) for value in values) and not isinstance(given, list):
+        raise parsing(f"[ids] values doesn't support values of type: {type(given).__name__}", line=1, col=1)
+    if any(value is None or isinstance(value, dict | list) for value in values):
+        raise parsing("[ids] failed to parse field [values]", line=1, col=1)
+    return Ids(tuple(str(value) for value in values))
 
 
 def _pattern(name: str, *, prefix: bool) -> Any:
@@ -274,9 +319,9 @@ def _pattern(name: str, *, prefix: bool) -> Any:
         field, options = _one_field(name, content, "value")
         _check(name, options, {"value", "wildcard", "case_insensitive", "rewrite"})
         value = options.get("value", options.get("wildcard"))
-        if value is None:
-            raise illegal_argument("value cannot be null")
-        return Pattern(field, str(value), prefix, bool(options.get("case_insensitive")))
+        if value is None or isinstance(value, dict | list):
+            raise illegal_argument("value cannot be null, an object or an array")
+        return Pattern(field, str(value), prefix, _flag(name, options, "case_insensitive"))
 
     return read
 
@@ -301,26 +346,33 @@ def _constant_score(content: dict[str, Any]) -> Node:
 
 def _query_string(name: str) -> Any:
     def read(content: dict[str, Any]) -> Node:
-        harmless = {"allow_leading_wildcard", "analyze_wildcard", "lenient", "time_zone", "escape",
-                    "auto_generate_synonyms_phrase_query", "enable_position_increments", "flags"}  # fmt: skip
+        harmless = {"analyze_wildcard", "lenient", "auto_generate_synonyms_phrase_query"}
+        simple = name == "simple_query_string"
+        own = {"flags"} if simple else {"default_field", "allow_leading_wildcard", "time_zone", "escape",
+                                        "enable_position_increments"}  # fmt: skip
         _check(
             name,
             content,
-            {"query", "default_field", "fields", "default_operator", *harmless},
+            {"query", "fields", "default_operator", *harmless, *own},
             {"analyzer", "fuzziness", "minimum_should_match", "phrase_slop", "quote_analyzer", "quote_field_suffix",
              "fuzzy_max_expansions", "fuzzy_prefix_length", "rewrite", "type", "tie_breaker", "fuzzy_transpositions"},
         )  # fmt: skip
-        if content.get("query") is None:
+        if _scalar(name, content, "query") is None:
             raise parsing(f"[{name}] must be provided with a [query]", line=1, col=1)
-        if content.get("flags", "ALL") != "ALL":
+        if content.get("flags", "ALL") not in ("ALL", -1):
             raise UnsupportedError("[flags] of the query [simple_query_string]")
+        for option, only in (("escape", False), ("allow_leading_wildcard", True), ("enable_position_increments", True)):
+            if _flag(name, content, option, only) is not only:
+                raise UnsupportedError(f"[{option}: {str(not only).lower()}] of the query [{name}]")
+        if content.get("default_field") and content.get("fields"):
+            raise parsing(f"[{name}] cannot have both [fields] and [default_field]", line=1, col=1)
         fields = content.get("fields") or ([content["default_field"]] if content.get("default_field") else [])
         return QueryString(
             str(content["query"]),
-            tuple(field.partition("^")[0] for field in fields),
+            _fields(name, fields),
             _operator(content, "default_operator"),
-            name == "simple_query_string",
-            content.get("lenient"),
+            simple,
+            _flag(name, content, "lenient") if "lenient" in content else None,
             content.get("time_zone"),
         )
 
@@ -336,25 +388,3 @@ _READERS: dict[str, Any] = {
     "bool": _bool, "constant_score": _constant_score, "query_string": _query_string("query_string"),
     "simple_query_string": _query_string("simple_query_string"),
 }  # fmt: skip
-
-
-def at_least(wanted: str | int | None, count: int, default: int) -> int:
-    """Return how many of `count` optional clauses must match, by `minimum_should_match`.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    if wanted is None:
-        return default
-    text = str(wanted).strip()
-    try:
-        if text.endswith("%"):
-            share = float(text[:-1])
-            value = int(count * share / 100) if share >= 0 else count - int(count * -share / 100)
-        else:
-            value = int(text)
-            if value < 0:
-                value = count + value
-    except ValueError:
-        raise UnsupportedError(f"minimum_should_match [{text}]") from None
-    return max(0, value)

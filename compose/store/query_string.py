@@ -113,8 +113,7 @@ def _leaf(text: str, query: QueryString, fields: tuple[str, ...], *, quoted: boo
     if not quoted and _WILD.search(text):
         if not fields:
             raise UnsupportedError("a wildcard without a field in a query string")
-        folded = text
-        return Bool(should=tuple(Pattern(field, folded) for field in fields))
+        return Bool(should=tuple(Pattern(field, text) for field in fields))
     plain = _ESCAPED.sub(r"\1", text)
     lenient = query.lenient if query.lenient is not None else not fields
     if fields and not any("*" in field for field in fields):

@@ -21,9 +21,9 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the embedded store runs.
 
     Attributes:
-        host, port: address it listens on (STORE_HOST, STORE_PORT).
-        dir: folder of the database and the translog (STORE_DIR).
-        repository_dir: folder in which snapshot repositories may lie; `snapshots` in `dir` while empty.
+        host, port: address it listens on.
+        dir: folder of the database and the translog.
+        repository_dir: folder in which snapshot repositories may lie; `snapshots` in STORE_DIR while empty.
         memory_limit: bytes that DuckDB may use.
         threads: threads that DuckDB may use.
         max_body: largest request body in bytes, before and after unpacking.

@@ -7,7 +7,6 @@ a restore that did not end leaves nothing behind.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import logging
 import os
 import re
@@ -20,7 +19,9 @@ import msgspec
 from compose.store.catalogue import Index, check_name, new_uuid
 from compose.store.document import prepare
 from compose.store.engine import Engine
-from compose.store.errors import IndexNotFoundError, StoreError
+from compose.store.errors import IndexNotFoundError, StoreError, illegal_argument
+from compose.store.index_settings import check_change, check_settings
+from compose.store.patterns import fits
 from compose.store.repository import Kept, Repository, Snapshot, check_snapshot_name, digest, location
 from compose.store.rows import Operation
 
@@ -76,7 +77,7 @@ class Snapshots:
         found: dict[str, Snapshot] = {}
         for part in expression.split(","):
             pattern = "*" if part == "_all" else part
-            fitting = [snapshot for snapshot in known if fnmatch.fnmatchcase(snapshot.name, pattern)]
+            fitting = [snapshot for snapshot in known if fits(pattern, snapshot.name)]
             if part == "_current":
                 fitting = [snapshot for snapshot in known if snapshot.state == "IN_PROGRESS"]
             elif not fitting and "*" not in pattern and not ignore_unavailable:
@@ -211,14 +212,10 @@ class Snapshots:
             raise StoreError(
                 500, "snapshot_restore_exception", f"{title} unsupported snapshot state [{snapshot.state}]"
             )
-        wanted = body.get("indices", "*")
-        chosen = _chosen(wanted.split(",") if isinstance(wanted, str) else wanted, list(snapshot.indices), body)
+        chosen = _chosen(names_of(body, "indices", "*"), list(snapshot.indices), body)
         renamed: dict[str, str] = {}
         for index in chosen:
-            target = index
-            if "rename_pattern" in body:
-                replacement = re.sub(r"\$(\d)", r"\\\1", body.get("rename_replacement", ""))
-                target = re.sub(body["rename_pattern"], replacement, index)
+            target = self._renamed(index, body)
             check_name(target)
             if target in renamed:
                 text = f"indices [{index}] and [{renamed[target]}] are renamed into the same index [{target}]"
@@ -232,10 +229,29 @@ class Snapshots:
                     "name by providing a rename pattern and replacement name",
                 )
             renamed[target] = index
-        from compose.store.catalogue import check_settings
-
         settings = check_settings(body.get("index_settings", {}))
+        if settings:
+            check_change(settings)
         return snapshot, RestorePlan(renamed, bool(body.get("include_global_state", False)), settings)
+
+    def _renamed(self, name: str, body: dict[str, Any]) -> str:
+        """Return an index's name after `rename_pattern` and `rename_replacement`, in which `$1` is the first group."""
+        pattern, replacement = body.get("rename_pattern"), body.get("rename_replacement", "")
+        if pattern is None:
+            return name
+        if not isinstance(pattern, str) or not isinstance(replacement, str):
+            raise illegal_argument("malformed rename_pattern or rename_replacement: both are strings")
+        groups = re.sub(r"\$(\d)", r"\\\1", replacement.replace("\\", "\\\\"))
+        try:
+            # DuckDB's expressions end in time whatever the pattern; Python's may not.
+            found = (
+                self.engine.table.cursor()
+                .execute("SELECT regexp_replace(?, ?, ?, 'g')", [name, pattern, groups])
+                .fetchone()
+            )
+        except duckdb.InvalidInputException as error:
+            raise StoreError(400, "pattern_syntax_exception", f"rename_pattern [{pattern}]: {error}") from None
+        return str(found[0]) if found else name
 
     def restore(self, repository: str, snapshot: Snapshot, plan: RestorePlan) -> None:
         """Write back what a plan says; return when it is durable and visible.
@@ -314,15 +330,28 @@ class Snapshots:
                 engine.durable(position)
 
 
+def names_of(body: dict[str, Any], name: str, default: str) -> list[str]:
+    """Return a member that is a list of names, or names separated by commas.
+
+    Raises:
+        StoreError: it is neither.
+    """
+    value = body.get(name, default)
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise illegal_argument(f"malformed {name} section, should be an array of strings")
+    return names
+
+
 def _chosen(wanted: list[str], names: list[str], body: dict[str, Any]) -> list[str]:
     """Return the indices of a snapshot that an expression means."""
     found: dict[str, None] = {}
     for part in wanted:
         if part.startswith("-") and found:
-            found = {name: None for name in found if not fnmatch.fnmatchcase(name, part[1:])}
+            found = {name: None for name in found if not fits(part[1:], name)}
             continue
         pattern = "*" if part == "_all" else part
-        fitting = [name for name in sorted(names) if fnmatch.fnmatchcase(name, pattern)]
+        fitting = [name for name in sorted(names) if fits(pattern, name)]
         if not fitting and "*" not in pattern and not body.get("ignore_unavailable"):
             raise IndexNotFoundError(part)
         found.update(dict.fromkeys(fitting))

@@ -12,13 +12,14 @@ from compose.store.conditions import (
     Fields,
     all_of,
     any_of,
+    at_least,
     exists,
     negated,
     some_of,
 )
 from compose.store.errors import StoreError, UnsupportedError
 from compose.store.field_conditions import on_field
-from compose.store.query import at_least
+from compose.store.patterns import fits
 from compose.store.tree import (
     All,
     AnyField,
@@ -140,9 +141,10 @@ def _of_index(node: Node, fields: Fields) -> Condition:
 
     match node:
         case Term(value=value) | Match(text=value) | Phrase(text=value):
-            return numbers(lambda name: fnmatch.fnmatchcase(name, str(value)))
+            return numbers(lambda name: fits(str(value), name))
         case Terms(values=values):
             return numbers(lambda name: name in values)
         case Pattern(pattern=pattern, prefix=prefix):
-            return numbers(lambda name: fnmatch.fnmatchcase(name, pattern + ("*" if prefix else "")))
+            text = pattern.replace("[", "[[]") + ("*" if prefix else "")  # which reads `?` as well
+            return numbers(lambda name: fnmatch.fnmatchcase(name, text))
     raise UnsupportedError("this query on [_index]")

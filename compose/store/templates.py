@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from typing import Any
 
-from compose.store.catalogue import check_settings, nested
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
-from compose.store.mapping import check, merge
+from compose.store.index_settings import check_settings, nested
+from compose.store.mapping import merge
+from compose.store.mapping_checks import check
+from compose.store.patterns import fits, fits_any
 
 _DATED = re.compile(r".*-(\d{4}.\d{2}.\d{2})(-\d+)?")
 
@@ -31,19 +32,21 @@ def check_template(body: dict[str, Any]) -> dict[str, Any]:
         raise StoreError(400, "x_content_parse_exception", f"[1:1] [index_template] unknown field [{unknown[0]}]")
     if "data_stream" in body:
         raise UnsupportedError("data_stream in an index template")
-    patterns = body.get("index_patterns")
-    if isinstance(patterns, str):
-        patterns = [patterns]
+    patterns = _names("index_template", body, "index_patterns") if "index_patterns" in body else None
     if not patterns:
         raise StoreError(
             400,
             "action_request_validation_exception",
             "Validation Failed: 1: index patterns are missing;" if patterns is None else "index_patterns is empty",
         )
-    kept = {**body, "index_patterns": patterns, "composed_of": body.get("composed_of", [])}
+    _check_plain("index_template", body)
+    kept = {**body, "index_patterns": patterns, "composed_of": _names("index_template", body, "composed_of")}
+    for name in ("version", "priority"):
+        if kept.get(name) is not None:
+            kept[name] = _whole("index_template", name, kept[name])
     if "template" in body:
         kept["template"] = _check_parts(body["template"])
-    if body.get("priority", 0) < 0:
+    if (kept.get("priority") or 0) < 0:
         raise StoreError(
             400, "action_request_validation_exception", "Validation Failed: 1: index template priority must be >= 0;"
         )
@@ -61,7 +64,37 @@ def check_component(body: dict[str, Any]) -> dict[str, Any]:
         raise StoreError(400, "x_content_parse_exception", f"[1:1] [component_template] unknown field [{unknown[0]}]")
     if "template" not in body:
         raise StoreError(400, "illegal_argument_exception", "Required [template]")
-    return {**body, "template": _check_parts(body["template"])}
+    _check_plain("component_template", body)
+    kept = {**body, "template": _check_parts(body["template"])}
+    if kept.get("version") is not None:
+        kept["version"] = _whole("component_template", "version", kept["version"])
+    return kept
+
+
+def _unreadable(what: str, name: str) -> StoreError:
+    return StoreError(400, "x_content_parse_exception", f"[{what}] failed to parse field [{name}]")
+
+
+def _names(what: str, body: dict[str, Any], name: str) -> list[str]:
+    """Return a member that is a name or a list of names; empty where it is absent."""
+    value = body.get(name, [])
+    listed = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, str) for each in listed):
+        raise _unreadable(what, name)
+    return listed
+
+
+def _whole(what: str, name: str, value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,18}", str(value)):
+        raise _unreadable(what, name)
+    return int(value)
+
+
+def _check_plain(what: str, body: dict[str, Any]) -> None:
+    """Refuse members that are no objects where they must be."""
+    for name in ("template", "_meta"):
+        if not isinstance(body.get(name, {}), dict):
+            raise _unreadable(what, name)
 
 
 def _check_parts(template: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +122,7 @@ def compose(template: dict[str, Any], components: dict[str, dict[str, Any]]) -> 
     settings: dict[str, str] = {}
     mappings: dict[str, Any] = {}
     parts = []
-    missing_allowed = set(template.get("ignore_missing_component_templates", []))
+    missing_allowed = set(_names("index_template", template, "ignore_missing_component_templates"))
     for name in template.get("composed_of", []):
         if name in components:
             parts.append(components[name]["template"])
@@ -102,16 +135,16 @@ def compose(template: dict[str, Any], components: dict[str, dict[str, Any]]) -> 
             )
     for part in [*parts, template.get("template", {})]:
         settings.update(check_settings(part.get("settings", {})))
-        mappings = merge(mappings, part.get("mappings", {}))
+        mappings = merge(mappings, part.get("mappings", {}), template=True)
     return {name: value for name, value in settings.items() if value != "null"}, mappings
 
 
 def winner(name: str, templates: dict[str, dict[str, Any]]) -> str | None:
     """Return the name of the index template that an index of this name would get."""
     matching = [
-        (body.get("priority", 0), template)
+        ((body.get("priority") or 0), template)
         for template, body in templates.items()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in body["index_patterns"])
+        if fits_any(body["index_patterns"], name)
     ]
     return max(matching)[1] if matching else None
 
@@ -133,7 +166,7 @@ def check_conflict(name: str, body: dict[str, Any], templates: dict[str, dict[st
         StoreError: there is such a one.
     """
     for other in overlapping(name, body, templates):
-        if templates[other["name"]].get("priority", 0) == body.get("priority", 0):
+        if (templates[other["name"]].get("priority") or 0) == (body.get("priority") or 0):
             raise illegal_argument(
                 f"index template [{name}] has index patterns {_listed(body['index_patterns'])} matching patterns from "
                 f"existing templates [{other['name']}] with patterns ({other['name']} => "
@@ -149,9 +182,9 @@ def _listed(patterns: list[str]) -> str:
 def _may_meet(left: str, right: str) -> bool:
     """Whether a name exists that both patterns match (`*` is the only wildcard)."""
     if "*" not in left:
-        return fnmatch.fnmatchcase(left, right)
+        return fits(right, left)
     if "*" not in right:
-        return fnmatch.fnmatchcase(right, left)
+        return fits(left, right)
     one, two = left.split("*"), right.split("*")
     starts = one[0].startswith(two[0]) or two[0].startswith(one[0])
     ends = one[-1].endswith(two[-1]) or two[-1].endswith(one[-1])

@@ -35,10 +35,14 @@ def value_of(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field,
     field = found[0]
     if field.kind == "text":
         raise illegal_argument(
-            f"Fielddata is disabled on [{path}] in [{fields.indices[0].name}]. Text fields are not "
-            f"optimised for operations "
-            "that require per-document field data like aggregations and sorting, so these operations are disabled by "
-            "default. Please use a keyword field instead."
+            f"Fielddata is disabled on [{path}] in [{fields.indices[0].name}]. Text fields are not optimised for "
+            "operations that require per-document field data like aggregations and sorting, so these operations are "
+            "disabled by default. Please use a keyword field instead."
+        )
+    if not field.aggregatable:
+        raise illegal_argument(
+            f"Can't load fielddata on [{path}] because fielddata is unsupported on fields of type [{field.type}]. Use "
+            "doc values instead."
         )
     column = fields.columns.single.get(field.key)
     return (field, column or "NULL") if column or field.key in fields.columns.many else None

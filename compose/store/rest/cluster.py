@@ -1,24 +1,67 @@
-"""The cluster itself, and the lists for people."""
+"""The cluster itself, and the lists of indices and counts for people."""
 
 from __future__ import annotations
 
-from compose.store.dates import format_date
+import re
+from typing import Any
+
+from compose.store.catalogue import Index
+from compose.store.dates import duration, format_date
 from compose.store.engine import Engine
+from compose.store.errors import UnsupportedError, illegal_argument
+from compose.store.rest.cat import PARAMETERS, Column, cat
 from compose.store.rest.request import Reply, Request
 from compose.store.rest.targets import indices_of
 from compose.store.search import count
 
-_INDEX_COLUMNS = ("health", "status", "index", "uuid", "pri", "rep", "docs.count", "docs.deleted", "store.size",
-                  "pri.store.size", "dataset.size")  # fmt: skip
+_STATUSES = ("green", "yellow", "red")
+
+_TIMES = (
+    Column("epoch", "seconds since 1970-01-01 00:00:00", ("t", "time"), "number"),
+    Column("timestamp", "time in HH:MM:SS", ("ts", "hms", "hhmmss")),
+)
+_HEALTH = (
+    Column("cluster", "cluster name", ("cl",)),
+    Column("status", "health status", ("st",)),
+    Column("node.total", "total number of nodes", ("nt", "nodeTotal"), "number"),
+    Column("node.data", "number of nodes that can store data", ("nd", "nodeData"), "number"),
+    Column("shards", "total number of shards", ("sh", "shards.total", "shardsTotal"), "number"),
+    Column("pri", "number of primary shards", ("p", "shards.primary", "shardsPrimary"), "number"),
+    Column("relo", "number of relocating nodes", ("r", "shards.relocating", "shardsRelocating"), "number"),
+    Column("init", "number of initializing nodes", ("i", "shards.initializing", "shardsInitializing"), "number"),
+    Column("unassign", "number of unassigned shards", ("u", "shards.unassigned", "shardsUnassigned"), "number"),
+    Column("unassign.pri", "number of unassigned primary shards",
+           ("up", "shards.unassigned.primary", "shardsUnassignedPrimary"), "number"),
+    Column("pending_tasks", "number of pending tasks", ("pt", "pendingTasks"), "number"),
+    Column("max_task_wait_time", "wait time of longest task pending", ("mtwt", "maxTaskWaitTime"), "number"),
+    Column("active_shards_percent", "active number of shards in percent", ("asp", "activeShardsPercent"), "number"),
+)  # fmt: skip
+_COUNT = (*_TIMES, Column("count", "the document count", ("dc", "docs.count", "docsCount"), "number"))
+_INDICES = (
+    Column("health", "current health status", ("h",)),
+    Column("status", "open/close status", ("s",)),
+    Column("index", "index name", ("i", "idx")),
+    Column("uuid", "index uuid", ("id",)),
+    Column("pri", "number of primary shards", ("p", "shards.primary", "shardsPrimary"), "number"),
+    Column("rep", "number of replica shards", ("r", "shards.replica", "shardsReplica"), "number"),
+    Column("docs.count", "available docs", ("dc", "docsCount"), "number"),
+    Column("docs.deleted", "deleted docs", ("dd", "docsDeleted"), "number"),
+    Column("creation.date", "index creation date (millisecond value)", ("cd",), "number", shown=False),
+    Column("creation.date.string", "index creation date (as string)", ("cds",), shown=False),
+    Column("store.size", "bytes of the sources", ("ss", "storeSize"), "bytes"),
+    Column("pri.store.size", "bytes of the sources", (), "bytes"),
+    Column("dataset.size", "bytes of the sources", (), "bytes"),
+)
 
 
-def root(_engine: Engine, _request: Request) -> Reply:
+def root(engine: Engine, request: Request) -> Reply:
     """Say who answers."""
+    request.allow()
     return Reply(
         {
             "name": "embedded",
             "cluster_name": "embedded",
-            "cluster_uuid": _engine.values["cluster/uuid"],
+            "cluster_uuid": engine.values["cluster/uuid"],
             "version": {
                 "number": "8.19.0",
                 "build_flavor": "embedded",
@@ -35,36 +78,100 @@ def root(_engine: Engine, _request: Request) -> Reply:
     )
 
 
-def health(engine: Engine, request: Request) -> Reply:
-    """Say how the store is: yellow while replicas are asked for that a single node cannot have."""
-    request.allow("wait_for_status", "level", "wait_for_no_relocating_shards", "wait_for_nodes")
-    indices = indices_of(engine, request)
+def _health(indices: list[Index]) -> dict[str, Any]:
+    """Return how some indices are: yellow while replicas are asked for that a single node cannot have."""
     missing = sum(index.copies() - 1 for index in indices)
     share = 100.0 * len(indices) / (len(indices) + missing) if indices else 100.0
-    return Reply(
-        {
-            "cluster_name": "embedded",
-            "status": "yellow" if missing else "green",
-            "timed_out": False,
-            "number_of_nodes": 1,
-            "number_of_data_nodes": 1,
-            "active_primary_shards": len(indices),
-            "active_shards": len(indices),
+    return {
+        "cluster_name": "embedded",
+        "status": "yellow" if missing else "green",
+        "timed_out": False,
+        "number_of_nodes": 1,
+        "number_of_data_nodes": 1,
+        "active_primary_shards": len(indices),
+        "active_shards": len(indices),
+        "relocating_shards": 0,
+        "initializing_shards": 0,
+        "unassigned_shards": missing,
+        "unassigned_primary_shards": 0,
+        "delayed_unassigned_shards": 0,
+        "number_of_pending_tasks": 0,
+        "number_of_in_flight_fetch": 0,
+        "task_max_waiting_in_queue_millis": 0,
+        "active_shards_percent_as_number": share,
+    }
+
+
+def _of_each(indices: list[Index]) -> dict[str, Any]:
+    return {
+        index.name: {
+            "status": "yellow" if index.copies() > 1 else "green",
+            "number_of_shards": 1,
+            "number_of_replicas": index.copies() - 1,
+            "active_primary_shards": 1,
+            "active_shards": 1,
             "relocating_shards": 0,
             "initializing_shards": 0,
-            "unassigned_shards": missing,
+            "unassigned_shards": index.copies() - 1,
             "unassigned_primary_shards": 0,
-            "delayed_unassigned_shards": 0,
-            "number_of_pending_tasks": 0,
-            "number_of_in_flight_fetch": 0,
-            "task_max_waiting_in_queue_millis": 0,
-            "active_shards_percent_as_number": share,
         }
+        for index in indices
+    }
+
+
+def _wanted_nodes(text: str) -> bool:
+    """Return whether the one node is as many as `wait_for_nodes` wants: `1`, `>=1`, `ge(1)`."""
+    found = re.fullmatch(r"(>=|<=|>|<)?(\d+)|(ge|le|gt|lt)\((\d+)\)", text)
+    if found is None:
+        raise illegal_argument(f"Failed to parse value [{text}] of [wait_for_nodes]")
+    sign, number = found[1] or found[3] or "", int(found[2] or found[4])
+    met = {"": number == 1, ">=": number <= 1, "<=": number >= 1, ">": number < 1, "<": number > 1}
+    return met[{"ge": ">=", "le": "<=", "gt": ">", "lt": "<"}.get(sign, sign)]
+
+
+def _is_as_wanted(value: dict[str, Any], request: Request) -> bool:
+    """Return whether the state is what the request waits for.
+
+    Raises:
+        StoreError: it waits for what cannot be read.
+    """
+    status = request.parameters.get("wait_for_status", "red").lower()
+    if status not in _STATUSES:
+        raise illegal_argument(f"unknown value [{status}] of [wait_for_status]: green, yellow or red")
+    shards = request.parameters.get("wait_for_active_shards", "0")
+    if shards != "all" and not re.fullmatch(r"\d{1,9}", shards):
+        raise illegal_argument(f"cannot parse ActiveShardCount[{shards}]")
+    return (
+        _STATUSES.index(value["status"]) <= _STATUSES.index(status)
+        and (value["unassigned_shards"] == 0 if shards == "all" else value["active_shards"] >= int(shards))
+        and _wanted_nodes(request.parameters.get("wait_for_nodes", ">=0"))
     )
 
 
-def status(engine: Engine, _request: Request) -> Reply:
+def health(engine: Engine, request: Request) -> Reply:
+    """Say how the store is, with 408 where that is not what `wait_for_…` wants.
+
+    It answers at once: no node will join, and only a request that changes replicas makes a store green.
+    """
+    request.allow("wait_for_status", "level", "wait_for_no_relocating_shards", "wait_for_no_initializing_shards",
+                  "wait_for_nodes", "wait_for_events")  # fmt: skip
+    level = request.parameters.get("level", "cluster")
+    if level == "shards":
+        raise UnsupportedError("level=shards")
+    if level not in ("cluster", "indices"):
+        raise illegal_argument(f"level parameter must be one of [cluster] or [indices] or [shards] but was [{level}]")
+    duration(request.parameters.get("timeout", "30s"), "timeout")
+    indices = indices_of(engine, request, expand="all")
+    value = _health(indices)
+    value["timed_out"] = not _is_as_wanted(value, request)
+    if level == "indices":
+        value["indices"] = _of_each(indices)
+    return Reply(value, 408 if value["timed_out"] else 200)
+
+
+def status(engine: Engine, request: Request) -> Reply:
     """Say what only the embedded store has to say."""
+    request.allow()
     return Reply(
         {
             "documents": engine.documents(),
@@ -82,76 +189,59 @@ def status(engine: Engine, _request: Request) -> Reply:
 
 def cat_indices(engine: Engine, request: Request) -> Reply:
     """List indices."""
-    request.allow("v", "h", "s", "bytes", "health", "pri", "include_unloaded_segments")
+    request.allow(*PARAMETERS, "bytes", "health", "pri", "include_unloaded_segments")
+    wanted = request.parameters.get("health", "").lower()
+    if wanted not in ("", *_STATUSES):
+        raise illegal_argument(f"unknown value [{wanted}] of [health]: green, yellow or red")
     sizes = engine.table.sizes()
-    rows = [
+    rows: list[dict[str, str | int]] = [
         {
             "health": "yellow" if index.copies() > 1 else "green",
             "status": "open",
             "index": index.name,
             "uuid": index.uuid,
-            "pri": "1",
-            "rep": str(index.copies() - 1),
-            "docs.count": str(engine.count_of(index)),
-            "docs.deleted": "0",
-            "store.size": _size(sizes.get(index.number, 0), request),
-            "pri.store.size": _size(sizes.get(index.number, 0), request),
-            "dataset.size": _size(sizes.get(index.number, 0), request),
+            "pri": 1,
+            "rep": index.copies() - 1,
+            "docs.count": engine.count_of(index),
+            "docs.deleted": 0,
+            "creation.date": index.created,
+            "creation.date.string": format_date(index.created),
+            **dict.fromkeys(("store.size", "pri.store.size", "dataset.size"), sizes.get(index.number, 0)),
         }
         for index in indices_of(engine, request)
     ]
-    return cat(rows, request, _INDEX_COLUMNS)
+    return cat(_INDICES, [row for row in rows if wanted in ("", row["health"])], request)
+
+
+def _now(engine: Engine) -> dict[str, str | int]:
+    now = engine.clock()
+    return {"epoch": now // 1000, "timestamp": format_date(now)[11:19]}
 
 
 def cat_health(engine: Engine, request: Request) -> Reply:
     """Show the health on one line."""
-    request.allow("v", "h", "s", "ts")
-    value = health(engine, Request("GET", "/", {}, b"")).value
-    row = {"epoch": str(engine.clock() // 1000), "cluster": "embedded", "status": value["status"], "node.total": "1",
-           "node.data": "1", "shards": str(value["active_shards"]),
-           "pri": str(value["active_primary_shards"])}  # fmt: skip
-    return cat([row], request, ())
+    request.allow(*PARAMETERS, "ts")
+    value = _health(list(engine.indices.values()))
+    row: dict[str, str | int] = {
+        **_now(engine),
+        "cluster": value["cluster_name"],
+        "status": value["status"],
+        "node.total": 1,
+        "node.data": 1,
+        "shards": value["active_shards"],
+        "pri": value["active_primary_shards"],
+        "relo": 0,
+        "init": 0,
+        "unassign": value["unassigned_shards"],
+        "unassign.pri": 0,
+        "pending_tasks": 0,
+        "max_task_wait_time": "-",
+        "active_shards_percent": f"{value['active_shards_percent_as_number']:.1f}%",
+    }
+    return cat((*(_TIMES if request.flag("ts", default=True) else ()), *_HEALTH), [row], request)
 
 
 def cat_count(engine: Engine, request: Request) -> Reply:
     """Count documents."""
-    request.allow("v", "h", "s")
-    return cat(
-        [{"epoch": str(engine.clock() // 1000), "count": str(count(engine, indices_of(engine, request), None))}],
-        request,
-        (),
-    )
-
-
-def _size(value: int, request: Request) -> str:
-    if "bytes" in request.parameters:
-        return str(value)
-    amount = float(value)
-    for unit in ("b", "kb", "mb"):
-        if amount < 1024:
-            return f"{amount:.1f}{unit}".replace(".0b", "b")
-        amount /= 1024
-    return f"{amount:.1f}gb"
-
-
-def cat(rows: list[dict[str, str]], request: Request, heads: tuple[str, ...]) -> Reply:
-    """Show rows as columns of text, or as JSON.
-
-    Args:
-        rows: what to show.
-        request: with `v`, `h`, `s` and `format`.
-        heads: the columns where there are no rows.
-    """
-    chosen = request.parameters["h"].split(",") if "h" in request.parameters else None
-    if "s" in request.parameters:
-        name, _, direction = request.parameters["s"].partition(":")
-        rows = sorted(rows, key=lambda row: row.get(name, ""), reverse=direction == "desc")
-    picked = [{name: row.get(name, "") for name in chosen or row} for row in rows]
-    if request.parameters.get("format") == "json":
-        return Reply(picked)
-    lines = [list(row.values()) for row in picked]
-    if request.flag("v"):
-        lines.insert(0, chosen or list(rows[0] if rows else heads))
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)] if lines else []
-    shown = [" ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return Reply(text="".join(line + "\n" for line in shown))
+    request.allow(*PARAMETERS)
+    return cat(_COUNT, [{**_now(engine), "count": count(engine, indices_of(engine, request), None)}], request)

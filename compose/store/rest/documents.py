@@ -11,7 +11,7 @@ from compose.store.bulk import Action, read_bulk, read_creations
 from compose.store.catalogue import Index
 from compose.store.creations import create
 from compose.store.engine import Engine
-from compose.store.errors import IndexNotFoundError, StoreError
+from compose.store.errors import IndexNotFoundError, StoreError, UnsupportedError, illegal_argument
 from compose.store.rest.request import Reply, Request
 from compose.store.retrieval import filtered
 from compose.store.writing import Writer
@@ -19,7 +19,9 @@ from compose.store.writing import Writer
 
 def bulk(engine: Engine, request: Request) -> Reply:
     """Do a bulk request."""
-    request.allow("refresh", "require_alias", "_source", "list_executed_pipelines")
+    request.allow("refresh", "require_alias", "list_executed_pipelines")
+    if request.flag("require_alias"):
+        raise UnsupportedError("require_alias")
     started = time.monotonic()
     default, refresh = request.variables.get("index"), _refresh(request)
     batch = None if refresh else read_creations(request.body, default)
@@ -54,7 +56,13 @@ def _refresh(request: Request) -> bool:
 def write_document(engine: Engine, request: Request) -> Reply:
     """Index or create one document."""
     request.allow("refresh", "op_type", "if_seq_no", "if_primary_term", "require_alias")
-    creates = "_create" in request.path.split("/") or request.parameters.get("op_type") == "create"
+    kind = request.parameters.get("op_type", "index")
+    if kind not in ("create", "index"):
+        raise illegal_argument(f"opType must be 'create' or 'index', found: [{kind}]")
+    if request.flag("require_alias"):
+        raise UnsupportedError("require_alias")
+    _check_term(request)
+    creates = "_create" in request.path.split("/") or kind == "create"
     if not request.body.strip():
         raise StoreError(400, "parse_exception", "request body is required")
     action = Action(
@@ -64,9 +72,25 @@ def write_document(engine: Engine, request: Request) -> Reply:
     return _single(engine, action, _refresh(request))
 
 
+def _check_term(request: Request) -> None:
+    """Refuse a sequence number without its primary term, which is always 1, and a term without a number."""
+    number, term = request.whole("if_seq_no"), request.whole("if_primary_term")
+    if (number is None) != (term is None):
+        raise StoreError(
+            400, "action_request_validation_exception",
+            f"Validation Failed: 1: if_seq_no is [{number}], and if_primary_term is [{term}]: both or none;",
+        )  # fmt: skip
+    if term not in (None, 1):
+        raise StoreError(
+            409, "version_conflict_engine_exception",
+            f"version conflict, required primary term [{term}]. current document has primary term [1]",
+        )  # fmt: skip
+
+
 def delete_document(engine: Engine, request: Request) -> Reply:
     """Delete one document."""
     request.allow("refresh", "if_seq_no", "if_primary_term")
+    _check_term(request)
     action = Action("delete", request.variables["index"], request.variables["id"], b"", request.whole("if_seq_no"))
     return _single(engine, action, _refresh(request))
 
@@ -86,8 +110,13 @@ def get_document(engine: Engine, request: Request) -> Reply:
     """Return one document, loaded or not."""
     request.allow("realtime", "refresh", "_source", "_source_includes", "_source_excludes")
     index = engine.require(request.variables["index"])
+    bare = "_source" in request.path.split("/")
+    if bare and request.parameters.get("_source") == "false":
+        raise StoreError(
+            400, "action_request_validation_exception", "Validation Failed: 1: fetching source can not be disabled;"
+        )
     found = _document(engine, index, request.variables["id"], source_option(request))
-    if "_source" in request.path.split("/"):
+    if bare:
         if not found["found"]:
             raise StoreError(404, "resource_not_found_exception", f"Document not found [{index.name}]/[{found['_id']}]")
         return Reply(found["_source"])
@@ -116,23 +145,47 @@ def _document(engine: Engine, index: Index, name: str, chosen: Any) -> dict[str,
 def multi_get(engine: Engine, request: Request) -> Reply:
     """Return documents by their ids."""
     request.allow("realtime", "refresh", "_source", "_source_includes", "_source_excludes")
-    body = request.json(required=True)
-    default = request.variables.get("index")
-    wanted = [{"_id": name} for name in body.get("ids", [])] + body.get("docs", [])
-    if not wanted:
-        raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: no documents to get;")
     documents = []
-    for entry in wanted:
-        name = entry.get("_index", default)
+    for index, name, chosen in _wanted(request):
         try:
-            documents.append(
-                _document(
-                    engine, engine.require(name or ""), str(entry["_id"]), entry.get("_source", source_option(request))
-                )
-            )
+            documents.append(_document(engine, engine.require(index), name, chosen))
         except IndexNotFoundError as error:
-            documents.append({"_index": name, "_id": entry["_id"], "error": error.body()["error"]})
+            documents.append({"_index": index, "_id": name, "error": error.body()["error"]})
     return Reply({"docs": documents})
+
+
+def _wanted(request: Request) -> list[tuple[str, str, Any]]:
+    """Return index, id and wanted fields of each document that a request names.
+
+    Raises:
+        StoreError: it is not as it should be; all that lacks something is named.
+    """
+    body = request.json(required=True)
+    unknown = sorted(body.keys() - {"ids", "docs"})
+    if unknown:
+        raise StoreError(400, "parsing_exception", f"failed to parse multi get request. unknown field [{unknown[0]}]")
+    ids, entries = body.get("ids", []), body.get("docs", [])
+    if not isinstance(ids, list) or not all(isinstance(name, str | int | float) for name in ids):
+        raise illegal_argument("ids array element should only contain ids")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise illegal_argument("docs array element should include an object")
+    wanted, problems = [], []
+    for number, entry in enumerate([*({"_id": name} for name in ids), *entries]):
+        for key in entry:
+            if key in ("routing", "stored_fields", "version", "version_type"):
+                raise UnsupportedError(f"[{key}] of _mget")
+            if key not in ("_id", "_index", "_source"):
+                raise StoreError(400, "parse_exception", f"failed to parse multi get request. unknown field [{key}]")
+        index, name = entry.get("_index", request.variables.get("index")), entry.get("_id")
+        if not index or not isinstance(index, str):
+            problems.append(f"index is missing for doc {number};")
+        if name is None:
+            problems.append(f"id is missing for doc {number};")
+        wanted.append((str(index), str(name), entry.get("_source", source_option(request))))
+    if problems or not wanted:
+        said = " ".join(f"{place}: {text}" for place, text in enumerate(problems or ["no documents to get;"], 1))
+        raise StoreError(400, "action_request_validation_exception", f"Validation Failed: {said}")
+    return wanted
 
 
 def source_option(request: Request) -> Any:

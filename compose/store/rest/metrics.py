@@ -38,8 +38,9 @@ class _Instruments(Collector):
         yield CounterMetricFamily("ml_store_fsyncs", "Times the translog was forced to disk.", engine.translog.fsyncs)
 
 
-def metrics(engine: Engine, _request: Request) -> Reply:
+def metrics(engine: Engine, request: Request) -> Reply:
     """Answer in the Prometheus text format; `/_embedded/metrics`, for Elasticsearch has no such path."""
+    request.allow()
     registry = CollectorRegistry()
     registry.register(_Instruments(engine))
     ProcessCollector(registry=registry)

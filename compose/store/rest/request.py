@@ -15,6 +15,9 @@ _COMMON = {"pretty", "human", "error_trace", "filter_path", "timeout", "master_t
            "rest_total_hits_as_int", "typed_keys", "batched_reduce_size", "pre_filter_shard_size", "request_cache",
            "ccs_minimize_roundtrips", "max_concurrent_shard_requests", "search_type", "routing"}  # fmt: skip
 
+_BOOLEAN = {"ignore_unavailable", "allow_no_indices", "local", "rest_total_hits_as_int", "typed_keys", "request_cache",
+            "ccs_minimize_roundtrips", "allow_partial_search_results", "human", "error_trace"}  # fmt: skip
+
 
 class Request(msgspec.Struct):
     """A request: method, parts of the path, parameters of the query string, body."""
@@ -75,6 +78,24 @@ class Request(msgspec.Struct):
                     f"request [{self.path}] contains unrecognized parameter: [{name}], or one that the embedded store "
                     "does not support"
                 )
+        check_values(self.parameters)
+
+
+def check_values(parameters: dict[str, str]) -> None:
+    """Refuse values that a common parameter cannot have, or that ask for what the store does not do.
+
+    Raises:
+        StoreError: naming it.
+    """
+    if parameters.get("search_type", "query_then_fetch") not in ("query_then_fetch", "dfs_query_then_fetch"):
+        raise illegal_argument(f"No search type for [{parameters['search_type']}]")
+    if parameters.get("format", "json") not in ("json", "text"):
+        raise illegal_argument(f"format [{parameters['format']}] is not supported by the embedded store: json or text")
+    for name, value in parameters.items():
+        if name in _BOOLEAN and value not in ("", "true", "false"):
+            raise illegal_argument(
+                f"Failed to parse value [{value}] of [{name}] as only [true] or [false] are allowed."
+            )
 
 
 class Reply(msgspec.Struct):

@@ -11,7 +11,7 @@ import duckdb
 
 from compose.store.engine import Engine
 from compose.store.errors import StoreError
-from compose.store.rest import cluster, documents, indices, metrics, searches, snapshots, templates
+from compose.store.rest import cluster, documents, indices, metrics, scroll, searches, snapshots, templates
 from compose.store.rest.request import Reply, Request
 from compose.store.rest.shape import shaped
 
@@ -31,8 +31,8 @@ _ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "/_cat/count/{index}", cluster.cat_count),
     ("POST PUT", "/_bulk", documents.bulk),
     ("POST PUT", "/{index}/_bulk", documents.bulk),
-    ("GET POST", "/_search/scroll", searches.scroll),
-    ("DELETE", "/_search/scroll", searches.clear_scroll),
+    ("GET POST", "/_search/scroll", scroll.scroll),
+    ("DELETE", "/_search/scroll", scroll.clear_scroll),
     ("GET POST", "/_search", searches.search_indices),
     ("GET POST", "/{index}/_search", searches.search_indices),
     ("GET POST", "/_msearch", searches.multi_search),

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from compose.store.catalogue import Index, new_uuid
 from compose.store.engine import Engine
-from compose.store.errors import StoreError
+from compose.store.errors import StoreError, illegal_argument
 from compose.store.rest.documents import source_option
-from compose.store.rest.request import Reply, Request
+from compose.store.rest.request import Reply, Request, check_values
+from compose.store.rest.scroll import begin
+from compose.store.rest.shape import with_total
 from compose.store.rest.targets import indices_of
 from compose.store.search import count, search
-
-ENDED_SCROLLS = 10_000  # so many are known as ended; an id is a state of its own, nothing else is kept
 
 
 def search_indices(engine: Engine, request: Request) -> Reply:
@@ -43,81 +40,8 @@ def search_indices(engine: Engine, request: Request) -> Reply:
             body[name] = request.flag(name)
     indices = indices_of(engine, request)
     if "scroll" in request.parameters:
-        return Reply(_scroll(engine, indices, body, None))
+        return Reply(begin(engine, indices, body, request.parameters["scroll"]))
     return Reply(search(engine, indices, body))
-
-
-def _scroll(engine: Engine, indices: list[Index], body: dict[str, Any], state: dict[str, Any] | None) -> dict[str, Any]:
-    import base64
-
-    if state is None:
-        sort = body.get("sort", [])
-        sort = [sort] if not isinstance(sort, list) else sort
-        if sort in ([], ["_doc"]):
-            sort = []
-        engine.refresh()
-        state = {
-            "i": [index.name for index in indices],
-            "b": {**body, "sort": [*sort, "_shard_doc"]},
-            "t": engine.sequence,
-            "a": None,
-            "k": new_uuid(),
-        }
-    request = dict(state["b"])
-    request.setdefault("track_total_hits", True)
-    if state["a"] is not None:
-        request["search_after"] = state["a"]
-        request.pop("aggs", None)
-        request.pop("aggregations", None)
-    known = [engine.indices[name] for name in state["i"] if name in engine.indices]
-    # The total must not shrink from page to page: it is counted without search_after.
-    result = search(engine, known, request, ("(sequence <= ?)", [state["t"]]))
-    hits = result["hits"]["hits"]
-    if hits:
-        state = {**state, "a": hits[-1]["sort"]}
-    for hit in hits:
-        hit["sort"] = hit["sort"][:-1]
-        if not hit["sort"]:
-            hit["sort"] = [state["t"]]
-    result["_scroll_id"] = base64.urlsafe_b64encode(msgspec.json.encode(state)).decode()
-    return result
-
-
-def scroll(engine: Engine, request: Request) -> Reply:
-    """Return the next page of a scroll."""
-    import base64
-    import binascii
-
-    request.allow("scroll", "scroll_id")
-    body = request.json()
-    name = body.get("scroll_id", request.parameters.get("scroll_id", ""))
-    try:
-        state = msgspec.json.decode(base64.urlsafe_b64decode(name))
-        parts = {key: state[key] for key in ("i", "b", "t", "a", "k")}
-    except (binascii.Error, msgspec.DecodeError, KeyError, TypeError, ValueError):
-        raise StoreError(400, "illegal_argument_exception", "Cannot parse scroll id") from None
-    if parts["k"] in engine.ended_scrolls:
-        raise StoreError(404, "search_context_missing_exception", f"No search context found for id [{parts['k']}]")
-    return Reply(_scroll(engine, [], {}, parts))
-
-
-def clear_scroll(engine: Engine, request: Request) -> Reply:
-    """End scrolls: they cannot be read on."""
-    import base64
-
-    request.allow()
-    given = request.json().get("scroll_id", [])
-    freed = 0
-    for name in [given] if isinstance(given, str) else given:
-        try:
-            key = str(msgspec.json.decode(base64.urlsafe_b64decode(name))["k"])
-        except (ValueError, msgspec.DecodeError, KeyError, TypeError):
-            raise StoreError(400, "illegal_argument_exception", "Cannot parse scroll id") from None
-        freed += key not in engine.ended_scrolls
-        engine.ended_scrolls[key] = None
-        while len(engine.ended_scrolls) > ENDED_SCROLLS:
-            del engine.ended_scrolls[next(iter(engine.ended_scrolls))]
-    return Reply({"succeeded": True, "num_freed": freed}, 200 if freed else 404)
 
 
 def _uri_query(request: Request) -> dict[str, Any]:
@@ -139,23 +63,51 @@ def count_documents(engine: Engine, request: Request) -> Reply:
         if key != "query":
             raise StoreError(400, "parsing_exception", f"request does not support [{key}]", line=1, col=1)
     query = _uri_query(request) if "q" in request.parameters else body.get("query")
+    if query == {}:
+        raise illegal_argument("query malformed, empty clause found")
     indices = indices_of(engine, request)
     shards = {"total": len(indices), "successful": len(indices), "skipped": 0, "failed": 0}
     return Reply({"count": count(engine, indices, query), "_shards": shards})
 
 
+_HEADER = {"index", "indices", "ignore_unavailable", "allow_no_indices", "expand_wildcards", "preference",
+           "search_type", "request_cache", "allow_partial_search_results", "ccs_minimize_roundtrips"}  # fmt: skip
+
+
+def _header(request: Request, line: bytes) -> dict[str, str]:
+    """Return the options of one search of many, as a URL would have them; an empty line has none."""
+    given = Request("POST", request.path, {}, line).json()
+    options = {"index": request.variables.get("index", "")}
+    for key, value in given.items():
+        if key not in _HEADER:
+            raise illegal_argument(f"key [{key}] is not supported in the metadata section")
+        name = "index" if key == "indices" else key
+        options[name] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        if isinstance(value, bool):
+            options[name] = str(value).lower()
+    check_values(options)
+    return options
+
+
 def multi_search(engine: Engine, request: Request) -> Reply:
     """Do several searches."""
-    lines = [line for line in request.body.split(b"\n") if line.strip()]
-    if not lines or len(lines) % 2:
-        raise StoreError(400, "illegal_argument_exception", "a header and a body are needed for each search")
-    responses = []
-    for head, body in zip(lines[::2], lines[1::2], strict=True):
-        options = msgspec.json.decode(head)
-        name = options.get("index", request.variables.get("index", ""))
-        one = Request("POST", request.path, {}, body, {"index": ",".join(name) if isinstance(name, list) else name})
+    request.allow("max_concurrent_searches", "include_named_queries_score")
+    lines = request.body.removesuffix(b"\n").split(b"\n")
+    if not request.body.strip():
+        raise StoreError(400, "parse_exception", "request body is required")
+    if len(lines) % 2:
+        raise illegal_argument(
+            "The msearch request must be a header and a body for each search, and end with a newline"
+        )
+    wanted = [(_header(request, head), body) for head, body in zip(lines[::2], lines[1::2], strict=True)]
+    responses: list[dict[str, Any]] = []
+    for options, body in wanted:
+        one = Request("POST", request.path, options, body, {"index": options.pop("index")})
+        content = one.json()  # a body that is no JSON fails the whole request
+        content["typed_keys"] = request.flag("typed_keys")
         try:
-            responses.append({**search(engine, indices_of(engine, one), one.json()), "status": 200})
+            found = with_total(search(engine, indices_of(engine, one), content), request)
+            responses.append({**found, "status": 200})
         except StoreError as error:
             responses.append(error.body())
     return Reply({"took": sum(entry.get("took", 0) for entry in responses), "responses": responses})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 from typing import Any
 
 import msgspec
 
+from compose.store.patterns import fits
 from compose.store.rest.request import Reply, Request
 
 
@@ -14,11 +14,7 @@ def shaped(reply: Reply, request: Request) -> Reply:
     """Return a reply as the request's common parameters want it."""
     if reply.text is not None or reply.status >= 400 or not isinstance(reply.value, dict):
         return reply
-    hits = reply.value.get("hits")
-    if "rest_total_hits_as_int" in request.parameters and request.flag("rest_total_hits_as_int") and hits:
-        total = hits.get("total")
-        hits["total"] = total["value"] if total else -1
-        reply.value["terminated_early"] = False
+    reply.value = with_total(reply.value, request)
     paths = request.parameters.get("filter_path")
     if paths:
         plain = msgspec.json.decode(msgspec.json.encode(reply.value))
@@ -31,15 +27,24 @@ def shaped(reply: Reply, request: Request) -> Reply:
     return reply
 
 
+def with_total(value: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Return what a search found, its total as a number where `rest_total_hits_as_int` asks for that."""
+    hits = value.get("hits")
+    if not hits or not request.flag("rest_total_hits_as_int"):
+        return value
+    total = hits.get("total")
+    return {**value, "hits": {**hits, "total": total["value"] if total else -1}, "terminated_early": False}
+
+
 def _deeper(paths: list[list[str]], name: str) -> list[list[str]]:
     """Return what is left of the paths that lead into a member."""
     found = []
     for path in paths:
         if path and path[0] == "**":
             found.append(path)
-            if len(path) > 1 and fnmatch.fnmatchcase(name, path[1]):
+            if len(path) > 1 and fits(path[1], name):
                 found.append(path[2:])
-        elif path and fnmatch.fnmatchcase(name, path[0]):
+        elif path and fits(path[0], name):
             found.append(path[1:])
     return found
 

@@ -14,16 +14,28 @@ from compose.store.dates import format_date
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 from compose.store.repository import Repository, Snapshot, location
-from compose.store.rest.cluster import cat
+from compose.store.rest.cat import PARAMETERS, Column, cat
 from compose.store.rest.request import Reply, Request
 from compose.store.rest.targets import ACKNOWLEDGED
-from compose.store.snapshots import Snapshots
+from compose.store.snapshots import Snapshots, names_of
 
 log = logging.getLogger(__name__)
 _SETTINGS = {"location", "compress", "max_snapshot_bytes_per_sec", "max_restore_bytes_per_sec", "chunk_size",
              "max_number_of_snapshots", "readonly"}  # fmt: skip
-_COLUMNS = ("id", "repository", "status", "start_epoch", "start_time", "end_epoch", "end_time", "duration", "indices",
-            "successful_shards", "failed_shards", "total_shards")  # fmt: skip
+_COLUMNS = (
+    Column("id", "unique snapshot", ("snapshot",)),
+    Column("repository", "repository name", ("re", "repo")),
+    Column("status", "snapshot status", ("s",)),
+    Column("start_epoch", "start time in seconds since 1970-01-01 00:00:00", ("ste", "startEpoch"), "number"),
+    Column("start_time", "start time in HH:MM:SS", ("sti", "startTime")),
+    Column("end_epoch", "end time in seconds since 1970-01-01 00:00:00", ("ete", "endEpoch"), "number"),
+    Column("end_time", "end time in HH:MM:SS", ("eti", "endTime")),
+    Column("duration", "duration", ("dur",), "number"),
+    Column("indices", "number of indices", ("i",), "number"),
+    Column("successful_shards", "number of successful shards", ("ss",), "number"),
+    Column("failed_shards", "number of failed shards", ("fs",), "number"),
+    Column("total_shards", "number of total shards", ("ts",), "number"),
+)
 
 
 def get_repositories(engine: Engine, request: Request) -> Reply:
@@ -108,17 +120,27 @@ def create_snapshot(engine: Engine, request: Request) -> Reply:
             raise illegal_argument(f"Unknown parameter {key}")
     snapshots = Snapshots(engine)
     snapshots.repository(repository)
-    wanted = body.get("indices", "_all")
-    expression = ",".join(wanted) if isinstance(wanted, list) else str(wanted)
-    indices = engine.resolve(expression, Options(ignore_unavailable=bool(body.get("ignore_unavailable", False))))
+    expression = ",".join(names_of(body, "indices", "_all"))
+    if not isinstance(body.get("metadata", {}), dict | None):
+        raise illegal_argument("malformed metadata, should be an object")
+    indices = engine.resolve(
+        expression, Options(ignore_unavailable=_flag(body, "ignore_unavailable", default=False), hidden=True)
+    )
     snapshot = snapshots.begin(
         repository, name, indices, whole=expression in ("", "_all", "*"),
-        include_global_state=bool(body.get("include_global_state", True)), metadata=body.get("metadata"),
+        include_global_state=_flag(body, "include_global_state", default=True), metadata=body.get("metadata"),
     )  # fmt: skip
     if request.flag("wait_for_completion"):
         return Reply({"snapshot": shown(repository, snapshots.make(repository, snapshot))})
     _in_background(lambda: snapshots.make(repository, snapshot))
     return Reply({"accepted": True})
+
+
+def _flag(body: dict[str, Any], name: str, *, default: bool) -> bool:
+    value = body.get(name, default)
+    if value not in (True, False, "true", "false"):
+        raise illegal_argument(f"Failed to parse value [{value}] of [{name}] as only [true] or [false] are allowed.")
+    return value in (True, "true")
 
 
 def _in_background(work: Callable[[], Any]) -> None:
@@ -203,9 +225,9 @@ def restore_snapshot(engine: Engine, request: Request) -> Reply:
 
 def cat_snapshots(engine: Engine, request: Request) -> Reply:
     """List the snapshots of a repository."""
-    request.allow("v", "h", "s", "ignore_unavailable")
+    request.allow(*PARAMETERS, "ignore_unavailable")
     repository = request.variables["repository"]
-    rows = []
+    rows = list[dict[str, str | int]]()
     for snapshot in Snapshots(engine).all(repository):
         total, good = len(snapshot.indices), snapshot.state == "SUCCESS"
         rows.append(
@@ -213,15 +235,15 @@ def cat_snapshots(engine: Engine, request: Request) -> Reply:
                 "id": snapshot.name,
                 "repository": repository,
                 "status": snapshot.state,
-                "start_epoch": str(snapshot.started // 1000),
+                "start_epoch": snapshot.started // 1000,
                 "start_time": format_date(snapshot.started)[11:19],
-                "end_epoch": str(snapshot.ended // 1000),
+                "end_epoch": snapshot.ended // 1000,
                 "end_time": format_date(snapshot.ended)[11:19],
                 "duration": f"{max(0, snapshot.ended - snapshot.started)}ms",
-                "indices": str(total),
-                "successful_shards": str(total if good else 0),
-                "failed_shards": str(total if snapshot.state == "FAILED" else 0),
-                "total_shards": str(total),
+                "indices": total,
+                "successful_shards": total if good else 0,
+                "failed_shards": total if snapshot.state == "FAILED" else 0,
+                "total_shards": total,
             }
         )
-    return cat(rows, request, _COLUMNS)
+    return cat(_COLUMNS, rows, request)
