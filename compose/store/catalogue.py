@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from compose.store.dates import date_math, moment_of
-from compose.store.errors import IndexNotFoundError, StoreError, illegal_argument
+from compose.store.errors import IndexNotFoundError, StoreError
 from compose.store.index_settings import nested
 from compose.store.mapping import Mapping
 from compose.store.patterns import fits
@@ -144,8 +144,6 @@ def expand_date_name(name: str, now: int) -> str:
 
     def replace(found: re.Match[str]) -> str:
         maths, _, pattern = found[1].partition("{")
-        if not maths.startswith("now"):
-            raise illegal_argument(f"invalid dynamic name expression [{name}]: it begins with `now`")
         value = moment_of(date_math(maths, now, NAME_FORMATS))
         java = pattern.rstrip("}").partition("|")[0] or "yyyy.MM.dd"
         for letters, letter in (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M")):

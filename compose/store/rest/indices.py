@@ -105,11 +105,13 @@ def put_settings(engine: Engine, request: Request) -> Reply:
 
 def field_caps(engine: Engine, request: Request) -> Reply:
     """Say which fields the indices have, and what can be done with each."""
-    request.allow("fields", "include_unmapped", "include_empty_fields")
+    request.allow("fields", "include_unmapped", "include_empty_fields", "filters")
     body = request.json()
     for name in body:
         if name != "fields":
             raise UnsupportedError(f"[{name}] of _field_caps")
+    if request.parameters.get("filters", "-metadata") != "-metadata":  # none are shown anyway
+        raise UnsupportedError(f"filters={request.parameters['filters']}")
     for name, only in (("include_unmapped", False), ("include_empty_fields", True)):
         if request.flag(name, default=only) is not only:
             raise UnsupportedError(f"{name}={str(not only).lower()}")
