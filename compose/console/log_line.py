@@ -48,7 +48,9 @@ def line(hit: dict[str, Any], zone: Zone, *, is_open: bool = False) -> Component
         query = 'request_id:"{}"'.format(str(source["request_id"]).replace("\\", "\\\\").replace('"', '\\"'))
         around = written({"q": query, "from": "now-7d"})
         actions.append(dcc.Link("All lines of this request", href="/logs" + around, className="more"))
-    return html.Li(html.Details([summary, html.Div(actions, className="log-json")], open=is_open), key=hit["_id"])
+    # By its id the script opens a line again that was open when others came in before it.
+    whole_line = html.Details([summary, html.Div(actions, className="log-json")], open=is_open)
+    return html.Li(whole_line, id=f"line-{hit['_id']}")
 
 
 def figures_text(source: dict[str, Any]) -> str:

@@ -203,6 +203,20 @@
     if (box && !box.contains(event.target)) box.removeAttribute("open");
   });
 
+  // Dash draws the lines anew while they are followed: those that somebody opened are opened again.
+  const opened = new Set();
+  document.addEventListener("toggle", (event) => {
+    const id = event.target.parentElement ? event.target.parentElement.id : "";
+    if (!id.startsWith("line-")) return;
+    if (event.target.open) opened.add(id); else opened.delete(id);
+  }, true);
+  function openAgain() {
+    for (const id of opened) {
+      const line = document.getElementById(id);
+      if (line && !line.firstElementChild.open) line.firstElementChild.open = true;
+    }
+  }
+
   // Endless scroll: the button that anybody can press is pressed when it comes into view.
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) {
@@ -211,6 +225,7 @@
   }, { rootMargin: "300px" });
   let watched = null;
   new MutationObserver(() => {
+    openAgain();
     const button = document.getElementById("logs-more");
     const last = document.querySelector("#logs-lines > li:last-child");
     const mark = button && last ? button : null;
