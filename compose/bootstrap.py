@@ -120,9 +120,10 @@ def _make(target: Path, lock: str) -> None:
     recorded, version = _recorded_python(target), _wanted(lock)["python"]
     other_python = recorded not in (None, version)
     stamp = target / "made-from.json"
-    if stamp.exists():
+    finished = stamp.exists()
+    if finished:
         stamp.unlink()
-    print(opening(target, recorded, version), file=sys.stderr)
+    print(opening(target, recorded, version, finished=finished), file=sys.stderr)
     venv.EnvBuilder(with_pip=False, symlinks=True, clear=other_python).create(target)
     python = target / "bin" / "python"
     fetched = _install(python, LOCKS / f"{lock}.txt")
@@ -133,12 +134,21 @@ def _make(target: Path, lock: str) -> None:
     print(f"  ready in {seconds:.0f} s, {fetched / 1e6:.0f} MB downloaded\n", file=sys.stderr)
 
 
-def opening(target: Path, recorded: str | None, version: str) -> str:
-    """Return what is said at the begin: why `target` is made; `recorded` is its Python so far, `version` ours."""
+def opening(target: Path, recorded: str | None, version: str, *, finished: bool) -> str:
+    """Return what is said at the begin: why `target` is made.
+
+    Args:
+        target: the environment.
+        recorded: its Python so far, None where there is none.
+        version: ours.
+        finished: whether it was complete once.
+    """
     if recorded is None:
         return f"first use: making {target} (Python {version})"
     if recorded != version:
         return f"another Python: making {target} anew ({recorded} before, {version} now)"
+    if not finished:
+        return f"not finished last time: going on with {target} (Python {version})"
     return f"what the project asks for changed: bringing {target} up to date (Python {version})"
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from shipper.monitoring import Status
 
 SHOWN = 20
-WIDTH = 200  # columns of what is written to a file or a pipe
+WIDTH = 1000  # columns of what is written to a file or a pipe
 
 
 def fetch(url: str) -> bytes:

@@ -64,6 +64,7 @@ class Target:
                 raise SystemicError(
                     f"this is another cluster ({cluster}) than the one that has what was sent so far ({known});"
                     " to send everything that is still on disk to it, stop the shipper and run it with --resend"
+                    " (of the local stack: python3 compose up --resend)"
                 )
             self._templates.ensure(today)
             self.cluster = cluster

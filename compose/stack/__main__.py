@@ -14,9 +14,9 @@ import msgspec
 
 from compose.environment import SettingsError
 from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies, sbom
-from compose.stack.settings import StackSettings, read_settings
+from compose.stack.settings import StackSettings, as_running, read_settings
 
-WIDTH = 160  # columns of what is written to a file or a pipe
+WIDTH = 1000  # columns of what is written to a file or a pipe
 
 
 def _say(line: str) -> None:
@@ -57,7 +57,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
         from compose.stack.supervisor import StackError
 
         try:
-            command(read_settings(), **arguments)
+            command(as_running(read_settings()), **arguments)
         except (SettingsError, StackError) as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
@@ -72,12 +72,13 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--resend", is_flag=True, help="The shipper sends all that is on disk again, also to another store.")
 @_with_settings
-def up(settings: StackSettings) -> None:
+def up(_running: StackSettings, *, resend: bool) -> None:
     """Start everything; stay in the foreground until Ctrl-C or `down`."""
     from compose.stack.up import up as start
 
-    start(settings, _say)
+    start(read_settings(), _say, resend=resend)  # where leftovers listen is not where this one is to
 
 
 @main.command()

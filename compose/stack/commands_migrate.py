@@ -31,11 +31,11 @@ def migrate(
 
     from compose.environment import SettingsError
     from compose.stack.migrate import Migration
-    from compose.stack.settings import read_settings
+    from compose.stack.settings import as_running, read_settings
     from compose.stack.supervisor import StackError
 
     try:
-        settings = read_settings()
+        settings = as_running(read_settings())
         password = password_file.read().rstrip("\n") if password_file else ""
         secured: Any = ssl.create_default_context(cafile=str(Path(ca))) if ca else True
         with (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compose.environment import SettingsError
-from compose.stack.settings import StackSettings, read_settings
+from compose.stack.settings import StackSettings, as_running, read_settings
 
 if TYPE_CHECKING:
     from compose.stack.backup import Places
@@ -55,7 +55,7 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
         from compose.stack.supervisor import StackError
 
         try:
-            settings = read_settings()
+            settings = as_running(read_settings())
             without = _without(settings, given.pop("without"))
             values: dict[str, Any] = {name: given.pop(name) for name in _ADDRESSES}
             local = {

@@ -107,6 +107,18 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"http://127.0.0.1:{self.console_port}"
 
 
+def as_running(settings: StackSettings) -> StackSettings:
+    """Return the settings with the ports of the stack that runs in the folder, as `up` was told them.
+
+    Another terminal need not repeat APP_PORT and the others: the folder says which stack is meant.
+    """
+    from compose.stack import state  # psutil takes a moment, and not every command needs it
+
+    ports = state.ports(settings.run_dir / "state.json")
+    known = {field: port for field, port in ports.items() if field in VARIABLES}
+    return msgspec.structs.replace(settings, **known)
+
+
 def default_stack_dir() -> Path:
     """Return `.stack` in the checkout, or in the working directory when installed from a wheel."""
     inside = (CHECKOUT / "pyproject.toml").exists()

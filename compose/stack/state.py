@@ -31,7 +31,8 @@ class StackState(msgspec.Struct, kw_only=True):
     """The supervisor and its processes.
 
     Attributes:
-        phase: `starting`, `running` or `stopping`.
+        phase: `training`, `starting`, `running` or `stopping`.
+        ports: by field of StackSettings, where the parts listen.
     """
 
     phase: str
@@ -39,6 +40,7 @@ class StackState(msgspec.Struct, kw_only=True):
     created: float
     started_at: str
     services: dict[str, ProcessState] = {}
+    ports: dict[str, int] = {}
 
 
 def write(path: Path, state: StackState) -> None:
@@ -70,6 +72,15 @@ def running_supervisor(path: Path) -> psutil.Process | None:
     """Return the supervisor that owns this state file, if it lives."""
     state = read(path)
     return alive(state.pid, state.created) if state else None
+
+
+def ports(path: Path) -> dict[str, int]:
+    """Return where the parts listen that run, by field of StackSettings; empty where nothing runs."""
+    state = read(path)
+    if state is None:
+        return {}
+    running = alive(state.pid, state.created) or any(alive(each.pid, each.created) for each in state.services.values())
+    return state.ports if running else {}
 
 
 def orphans(path: Path) -> list[tuple[str, psutil.Process]]:

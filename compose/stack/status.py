@@ -58,7 +58,8 @@ def _part(service: Service, known: state.StackState | None, now: float) -> PartS
     running = process is not None and state.alive(process.pid, process.created) is not None
     if process is None or not running:
         last = process.last_exit if process else None
-        return PartStatus(name=service.name, state="stopped", url=service.url, last_error=last)
+        restarts = process.restarts if process else 0
+        return PartStatus(name=service.name, state="stopped", url=service.url, restarts=restarts, last_error=last)
     reason = health.unready_reason(service)
     told = health.own_status(service)
     if service.name == "app":
@@ -127,7 +128,11 @@ def render(parts: list[PartStatus], settings: StackSettings, width: int = WIDE) 
         if part.last_error:
             when = ", earlier" if part.state == "ready" else ""
             lines.append(Text(f"{part.name}{when}: {part.last_error}", style="yellow"))
-    if all(part.state == "stopped" for part in parts):
+    known = state.read(settings.run_dir / "state.json")
+    if known and known.phase != "running" and state.alive(known.pid, known.created):
+        doing = {"training": "makes the model, then starts everything", "stopping": "is stopping everything"}
+        lines.append(Text(f"`up` (pid {known.pid}) {doing.get(known.phase, 'is starting everything')}"))
+    elif all(part.state == "stopped" for part in parts):
         lines.append(Text(f"nothing runs in {settings.stack_dir}; start it with `python3 compose up`"))
     elif unwatched(settings):
         sentence = "its `up` was killed: what dies now stays dead; `python3 compose down`, then `up`, mends that"

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
-from compose.stack import health, state
+from compose.stack import health, ports, state
 from compose.stack.services import Service, output_file, stop_order
-from compose.stack.settings import StackSettings
+from compose.stack.settings import VARIABLES, StackSettings
 
 HEALTH_SECONDS = 60.0
 POLL_SECONDS = 0.05
+TELL_SECONDS = 10.0  # a part that is not ready after so long is told of
 # A process that dies is started again at once, then ever more slowly; one that lived this long starts afresh.
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 SETTLED_SECONDS = 60.0
@@ -36,12 +39,14 @@ class Supervised:
         self.restarts = self.failures = 0
         self.restart_at: float | None = None
         self.last_exit: str | None = None
+        self.extra: tuple[str, ...] = ()
 
     def start(self) -> None:
         """Start the process; its output goes to a file, its signals are ours to send."""
+        extra, self.extra = self.extra, ()  # of the first start alone
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                self.service.command(),
+                [*self.service.command(), *extra],
                 env=self.service.full_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -71,6 +76,28 @@ class Supervised:
             return ""
         return "\n".join("  " + line for line in lines)
 
+    def last_word(self) -> str:
+        """Return what the process said before it ended by itself, after ": "; empty where it did not complain."""
+        if self.process is None or (self.process.returncode or 0) < 0:
+            return ""  # killed: it had no time to say why
+        line = self.last_lines(1).strip()
+        with contextlib.suppress(ValueError):
+            told = json.loads(line)
+            if isinstance(told, dict):
+                complains = {"ERROR", "CRITICAL"} & {told.get("level"), told.get("levelname")}
+                line = str(told.get("message", "")) if complains else ""
+        return f": {line[:300]}" if line else ""
+
+    def impostor(self) -> ports.Owner | None:
+        """Return who listens at the part's address where it is not the part itself; None where nobody can tell."""
+        holder = ports.owner(self.service.port)
+        if holder is None or self.process is None or holder.pid == self.process.pid:
+            return None
+        with contextlib.suppress(psutil.Error):
+            if any(parent.pid == self.process.pid for parent in psutil.Process(holder.pid).parents()):
+                return None
+        return holder
+
 
 class Supervisor:
     """Owns the processes of one stack.
@@ -79,11 +106,20 @@ class Supervisor:
         settings: where the stack lives.
         services: what to run, in start order.
         say: prints one line for the person at the terminal.
+        extra: by part, arguments of its first start alone.
     """
 
-    def __init__(self, settings: StackSettings, services: tuple[Service, ...], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: StackSettings,
+        services: tuple[Service, ...],
+        say: Callable[[str], None],
+        extra: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> None:
         self.settings, self.say = settings, say
         self.parts = {service.name: Supervised(service, output_file(settings, service)) for service in services}
+        for name, arguments in extra.items():
+            self.parts[name].extra = arguments
         self.state_file = settings.run_dir / "state.json"
         self.phase = "starting"
         self.stopping = 0
@@ -105,13 +141,18 @@ class Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def enter(self, phase: str) -> None:
+        """Write down what the stack does now, for `status` and `down`."""
+        self.phase = phase
+        self._write_state()
+
     def start(self) -> None:
         """Start every service, each once the one before is healthy.
 
         Raises:
             StackError: one died or did not become healthy; all that ran has been stopped.
         """
-        self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        self.enter("starting")
         for part in tuple(self.parts.values()):
             if part.output.exists():  # the run before stays readable for one start more
                 part.output.replace(part.output.with_suffix(".previous.log"))
@@ -125,8 +166,7 @@ class Supervisor:
                 self._leave_out(part, error)
             if self.stopping:
                 return
-        self.phase = "running"
-        self._write_state()
+        self.enter("running")
 
     def _leave_out(self, part: Supervised, error: StackError) -> None:
         """Go on without a part that the stack does not need."""
@@ -138,12 +178,15 @@ class Supervisor:
         self._write_state()
 
     def _wait_until_healthy(self, part: Supervised) -> None:
-        service = part.service
+        service, told = part.service, False
         while not self.stopping:
             ended = part.exit_words()
             if ended:
                 raise StackError(f"{service.name} ended at once ({ended}):\n{part.last_lines()}")
             if health.is_healthy(service):
+                if (holder := part.impostor()) is not None:
+                    other = ports.another(service.port)
+                    raise StackError(ports.complaint(service.port, service.port_setting, holder, other=other))
                 seconds = time.monotonic() - part.started
                 self.say(f"  {service.name:12} ready after {seconds:4.1f} s   {service.url}")
                 return
@@ -152,6 +195,9 @@ class Supervisor:
                     f"{service.name} was not ready after {HEALTH_SECONDS:.0f} s "
                     f"({health.unready_reason(service)}); its output, {part.output}, ends:\n{part.last_lines()}"
                 )
+            if not told and time.monotonic() - part.started > TELL_SECONDS:
+                told = True
+                self.say(f"  {service.name:12} not ready yet: {health.unready_reason(service)}")
             time.sleep(POLL_SECONDS)
 
     def watch(self) -> None:
@@ -176,15 +222,15 @@ class Supervisor:
                 part.failures = 0
             wait = BACKOFF_SECONDS[min(part.failures, len(BACKOFF_SECONDS) - 1)]
             part.failures += 1
-            part.last_exit = f"{ended} at {_clock()}"
+            word = part.last_word()
+            part.last_exit = f"{ended} at {_clock()}{word}"
             part.restart_at = now + wait
-            self.say(f"{_clock()}  {name} ended ({ended}); it starts again in {wait:g} s; see {part.output}")
+            self.say(f"{_clock()}  {name} ended ({ended}){word}; it starts again in {wait:g} s; see {part.output}")
             self._write_state()
 
     def stop(self) -> None:
         """Stop every process: what writes first, so that what reads can finish. A second signal hurries."""
-        self.phase = "stopping"
-        self._write_state()
+        self.enter("stopping")
         asked = self.stopping
         for service in stop_order(tuple(part.service for part in self.parts.values())):
             part = self.parts[service.name]
@@ -216,6 +262,7 @@ class Supervisor:
                 pid=self._me.pid,
                 created=self._me.create_time(),
                 started_at=self._started_at,
+                ports={field: getattr(self.settings, field) for field in VARIABLES if field.endswith("_port")},
                 services={
                     name: state.ProcessState(
                         name=name,

@@ -23,15 +23,15 @@ from compose.stack.supervisor import StackError, Supervisor
 Say = Callable[[str], None]
 
 
-def up(settings: StackSettings, say: Say) -> None:
-    """Start everything and stay until a stop is asked for.
+def up(settings: StackSettings, say: Say, *, resend: bool = False) -> None:
+    """Start everything and stay until a stop is asked for; `resend` has the shipper send all that is on disk again.
 
     Raises:
         StackError: it runs already, a port is taken, a folder cannot be written, training failed, or a part did not
             become healthy.
     """
     try:
-        _up(settings, say)
+        _up(settings, say, resend=resend)
     except OSError as error:
         raise StackError(
             f"{error.filename or settings.stack_dir}: {error.strerror or error}; the stack keeps everything in "
@@ -39,17 +39,18 @@ def up(settings: StackSettings, say: Say) -> None:
         ) from None
 
 
-def _up(settings: StackSettings, say: Say) -> None:
+def _up(settings: StackSettings, say: Say, *, resend: bool) -> None:
     started = time.monotonic()
     with _only_one(settings):
         end_orphans(settings, say)
         parts = services(settings)
         check_ports(parts)
         parts += monitoring_parts(settings, say)
-        supervisor = Supervisor(settings, parts, say)
+        supervisor = Supervisor(settings, parts, say, {"shipper": ("--resend",)} if resend else {})
         with supervisor.signals():
-            train_if_missing(settings)
             try:
+                supervisor.enter("training")  # seconds where there is a model, a minute where there is none
+                train_if_missing(settings, lambda: bool(supervisor.stopping))
                 if not supervisor.stopping:
                     supervisor.start()
                 if not supervisor.stopping:
@@ -137,17 +138,28 @@ def monitoring_parts(settings: StackSettings, say: Say) -> tuple[Service, ...]:
     return tuple(able)
 
 
-def train_if_missing(settings: StackSettings) -> None:
-    """Make the default model on first use; its progress goes to the terminal."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "app", "train", "--if-missing"],
-        env={**app_environment(settings), **os.environ},
-        check=False,
+def train_if_missing(settings: StackSettings, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Make the default model on first use; its progress goes to the terminal.
+
+    Args:
+        settings: where the model lies.
+        stopping: whether a stop was asked for, which ends the training, too.
+
+    Raises:
+        StackError: it failed, and nobody asked for a stop.
+    """
+    training = subprocess.Popen(
+        [sys.executable, "-P", "-m", "app", "train", "--if-missing"], env={**app_environment(settings), **os.environ}
     )
-    if done.returncode:
+    while training.poll() is None:
+        if stopping():
+            training.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            training.wait(0.1)
+    if training.returncode and not stopping():
         raise StackError(
             f"nothing was started: `ml-app train --if-missing`, which comes first, ended with exit code "
-            f"{done.returncode}; it says above what is wrong"
+            f"{training.returncode}; it says above what is wrong"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import fcntl
 import gc
 import logging
@@ -24,6 +25,16 @@ from compose.store.lifecycle import to_delete
 from compose.store.settings import StoreSettings, read_settings
 
 log = logging.getLogger("compose.store")
+
+# As in the log lines that it keeps.
+_NAMES = {"asctime": "@timestamp", "levelname": "level", "name": "logger"}
+
+
+class _Formatter(JsonFormatter):
+    """Writes the moment in RFC 3339, UTC."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        return dt.datetime.fromtimestamp(record.created, dt.UTC).strftime(datefmt or "%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def usage() -> str:
@@ -50,7 +61,7 @@ def main() -> None:
 
 def _start() -> int:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=_NAMES))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         settings, ignored = read_settings()

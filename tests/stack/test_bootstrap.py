@@ -97,11 +97,13 @@ def _network() -> dict[str, str]:
 
 
 def test_why_the_environment_is_made_is_said() -> None:
-    """A first use, another Python and changed packages are told apart."""
-    said = [bootstrap.opening(Path("/x/.venv"), recorded, "3.12.1") for recorded in (None, "3.11.7", "3.12.1")]
+    """A first use, another Python, a start that was cut off and changed packages are told apart."""
+    cases = ((None, False), ("3.11.7", True), ("3.12.1", False), ("3.12.1", True))
+    said = [bootstrap.opening(Path("/x/.venv"), recorded, "3.12.1", finished=finished) for recorded, finished in cases]
     assert [line.partition(":")[0] for line in said] == [
         "first use",
         "another Python",
+        "not finished last time",
         "what the project asks for changed",
     ]
 
