@@ -130,7 +130,7 @@ def backup(servers: Servers, places: Places, target: Path, say: Say, *, now: dt.
         done = room.rename(target / name)
     except OSError as error:
         raise StackError(f"{room}: {error.strerror} ({error.filename}); what was written stays there") from None
-    say(f"done: {done}, {len(manifest.files)} files, {_size(done)}; in it: {', '.join(parts) or 'nothing'}")
+    say(f"done: {done.absolute()}, {len(manifest.files)} files, {_size(done)}; in it: {', '.join(parts) or 'nothing'}")
     if keep is not None:
         _remove_older(servers, target, keep, say)
     return done

@@ -32,6 +32,7 @@ COLOURS = {"ok": "green", "warning": "yellow", "bad": "red", "left out": "dim"}
 MARKS = {"ok": "ok", "warning": "!!", "bad": "XX", "left out": "--"}
 BACKUP_HOURS = {"daily": 26, "weekly": 24 * 8}
 _DAY = re.compile(r"ml-pipeline-(\d{4})\.(\d{2})\.(\d{2})$")
+BACK_UP = "a backup: docs/runbook.md#backup-and-restore"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -260,18 +261,14 @@ def _backup(servers: Servers, now: dt.datetime, period: str) -> Finding:
     path = f"/_snapshot/{REPOSITORY}/_all"
     listed = servers["elasticsearch"].json("GET", path, params={"ignore_unavailable": "true"}, allowed=(404, 400, 500))
     if listed is None:
-        return Finding(
-            "warning", "backup", f"no snapshot repository {REPOSITORY!r}", "ml-stack setup, then ml-stack backup"
-        )
+        return Finding("warning", "backup", f"no snapshot repository {REPOSITORY!r}", f"ml-stack setup, then {BACK_UP}")
     good = [each for each in listed.get("snapshots", []) if each["state"] == "SUCCESS"]
     if not good:
-        return Finding("warning", "backup", "no snapshot yet", "ml-stack backup")
+        return Finding("warning", "backup", "no snapshot yet", BACK_UP)
     newest = max(good, key=lambda each: int(each["end_time_in_millis"]))
     hours = (now.timestamp() - int(newest["end_time_in_millis"]) / 1000) / 3600
     state = "ok" if hours < BACKUP_HOURS[period] else "warning"
-    return Finding(
-        state, "backup", f"{newest['snapshot']}, {hours:.0f} h old", "" if state == "ok" else "ml-stack backup"
-    )
+    return Finding(state, "backup", f"{newest['snapshot']}, {hours:.0f} h old", "" if state == "ok" else BACK_UP)
 
 
 def _patterns(servers: Servers) -> Finding:

@@ -43,6 +43,18 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         return True
 
 
+def is_forbidden(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether the system reserves the port (below 1024, on Linux) for others than this user."""
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.bind((host, port))
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
 def owner(port: int) -> Owner | None:
     """Return the process that listens on `port`, or None where the system does not tell."""
     try:
@@ -99,6 +111,8 @@ def complaint(port: int, setting: str, holder: Owner | None, *, other: int, plat
         platform: as `sys.platform`.
     """
     choice = f"choose another: {setting}={other} python3 compose up"
+    if holder is None and is_forbidden(port):
+        return f"port {port} is not for this user: the system keeps ports below 1024 for root; {choice}"
     if holder is None:
         return f"port {port} is taken, the system does not say by whom; {choice}"
     who = f"{holder.name}" + (f" (pid {holder.pid})" if holder.pid else "")

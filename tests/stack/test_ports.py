@@ -42,6 +42,20 @@ def test_a_taken_port_is_explained(holder: ports.Owner | None, platform: str, wo
     assert words in ports.complaint(5000, "APP_PORT", holder, other=5001, platform=platform)
 
 
+def test_a_port_that_is_kept_for_root_is_not_called_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens there: what is missing is the right."""
+
+    class Refused(socket.socket):
+        def bind(self, _address: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ports.socket, "socket", Refused)
+    assert ports.complaint(80, "APP_PORT", None, other=1024) == (
+        "port 80 is not for this user: the system keeps ports below 1024 for root;"
+        " choose another: APP_PORT=1024 python3 compose up"
+    )
+
+
 def test_the_port_that_is_proposed_is_free() -> None:
     """What is taken beside it is passed over; above the last port the search goes down."""
     with socket.create_server(("127.0.0.1", 0)) as server:
