@@ -49,7 +49,7 @@ def test_a_port_that_is_kept_for_root_is_not_called_taken(monkeypatch: pytest.Mo
         def bind(self, _address: object) -> None:
             raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(ports.socket, "socket", Refused)
+    monkeypatch.setattr("compose.stack.ports.socket.socket", Refused)
     assert ports.complaint(80, "APP_PORT", None, other=1024) == (
         "port 80 is not for this user: the system keeps ports below 1024 for root;"
         " choose another: APP_PORT=1024 python3 compose up"

@@ -22,7 +22,7 @@ from compose.stack.settings import StackSettings, as_running
 from compose.stack.status import collect, render
 from compose.stack.supervisor import StackError, Supervised, Supervisor
 from compose.stack.up import train_if_missing
-from tests.stack.running import free_ports
+from tests.ports import free_ports
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):
