@@ -235,7 +235,7 @@ def killed_in_first_start(folder: Path) -> str:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    until(lambda: "rows to train" in stack.said() or first.poll() is not None, f"it trains; it said {stack.said()}")
+    until(lambda: "to train on" in stack.said() or first.poll() is not None, f"it trains; it said {stack.said()}")
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     stack.up()
