@@ -328,6 +328,6 @@ def test_serve_is_refused_with_words_when_the_model_cannot_be_made(tmp_path: Pat
         "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
     }  # fmt: skip
     assert "PYTHONPATH must name the folder" in refused({**environment, "APP_MODEL": "not_there:make"})
-    assert "APP_MODEL: package.module:function is wanted" in refused({**environment, "APP_MODEL": "not_there"})
+    assert "APP_MODEL=not_there: package.module:function, a name" in refused({**environment, "APP_MODEL": "not_there"})
     (tmp_path / "crashes.py").write_text(CRASHES)
     assert "ended with 7" in refused({**environment, "APP_MODEL": "crashes:make"})
