@@ -8,40 +8,37 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from elasticsearch import Elasticsearch
 
+from tests import scheduling
 from tests.elasticsearch.distribution import FetchError, prepare
 from tests.elasticsearch.embedded import EmbeddedStore
 from tests.elasticsearch.node import Node
 from tests.optional import lacking, need
 
 SERVER_VARIABLE = "ELASTICSEARCH_URL"
-SERVER_FIXTURES = {"elasticsearch_home", "real_elasticsearch"}
-SERVER_GROUP = "elasticsearch"
 LONG_FILES = ("stack", "shipper", "provision", "faults")  # rooms with files that take half a minute and more
 
 
-def _group(item: pytest.Item) -> str:
-    """Return which tests share a process with this one: those that share a costly server, else those of its file."""
-    fixtures = set(getattr(item, "fixturenames", ()))
-    room, parameters = item.path.parent.name, getattr(item, "callspec", None)
-    # A fixture that is asked for by `getfixturevalue` is not among the names: its parameter says it.
-    if room == "contract" or fixtures & SERVER_FIXTURES or (parameters and "real" in parameters.params.values()):
-        return SERVER_GROUP
-    if room == "browser" and "stack" in fixtures:
-        return "browser"  # one stack with traffic for all of its files
-    return str(item.path)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep in one process the tests that share work: each process would start a server of its own."""
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    if "PYTEST_XDIST_WORKER" in os.environ:  # what takes longest comes first, or one process would end alone
-        items.sort(key=lambda item: (groups[item] != SERVER_GROUP, item.path.parent.name not in LONG_FILES))
+    """Where several processes share the tests, begin with what takes longest: one process would end alone."""
+    scheduling.check(items)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(
+            key=lambda item: (
+                scheduling.group(item.nodeid) != scheduling.SERVER,
+                item.path.parent.name not in LONG_FILES,
+            )
+        )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.ByWork | None:
+    """Keep in one process the tests that share work: each process would start servers of its own."""
+    return scheduling.ByWork(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,49 @@
+"""Which tests share a process where several share the run: those of one costly server, else those of one file.
+
+A scheduler of our own, for xdist's `loadgroup` silently loses its groups under pytest 9.2 (pytest-xdist issue 1386).
+"""
+
+from __future__ import annotations
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+SERVER = "elasticsearch"
+SERVER_FIXTURES = {"elasticsearch_home", "real_elasticsearch"}
+SERVER_FILES = (
+    "tests/benchmarks/",
+    "tests/console/test_real_elasticsearch.py",
+    "tests/contract/",
+    "tests/elasticsearch/",
+)
+SERVER_TESTS = (
+    "test_a_real_elasticsearch_is_set_up",
+    "test_the_exporter_exposes_what_is_asked_of_elasticsearch",
+)
+
+
+def group(nodeid: str) -> str:
+    """Return the name of the group of a test, from nothing but its id: the scheduling process collects no tests."""
+    file, _, name = nodeid.partition("::")
+    function, _, parameters = name.partition("[")
+    if file.startswith(SERVER_FILES) or function in SERVER_TESTS or parameters.startswith(("real]", "real-")):
+        return SERVER
+    return "browser" if file.startswith("tests/browser/") else file  # one stack with traffic for all of its files
+
+
+def check(items: list[pytest.Item]) -> None:
+    """Refuse a run in which a second process would start the real Elasticsearch.
+
+    Raises:
+        pytest.UsageError: a test asks for that server and is not in its group.
+    """
+    for item in items:
+        if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())) and group(item.nodeid) not in (SERVER, "browser"):
+            raise pytest.UsageError(f"{item.nodeid} needs the real Elasticsearch: name it in tests/scheduling.py")
+
+
+class ByWork(LoadScopeScheduling):
+    """xdist's scheduler of whole groups, with the groups from here."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
