@@ -6,7 +6,7 @@ A scheduler of our own, for xdist's `loadgroup` silently loses its groups under 
 from __future__ import annotations
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # xdist marks no types
 
 SERVER = "elasticsearch"
 SERVER_FIXTURES = {"elasticsearch_home", "real_elasticsearch"}
@@ -42,7 +42,7 @@ def check(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid} needs the real Elasticsearch: name it in tests/scheduling.py")
 
 
-class ByWork(LoadScopeScheduling):
+class ByWork(LoadScopeScheduling):  # type: ignore[misc]  # for the same reason
     """xdist's scheduler of whole groups, with the groups from here."""
 
     def _split_scope(self, nodeid: str) -> str:
