@@ -87,7 +87,7 @@ def open_table(settings: StoreSettings, clock: Callable[[], int], *, damaged: st
         wal.rename(aside.with_name(aside.name + ".wal"))
     log.error("the database is damaged; it is set aside", extra={"file": str(aside), "reason": damaged})
     source = _from_snapshot(path, settings)
-    note = f"the database was damaged, is set aside as {aside.name}, and was rebuilt from {source} the translog"
+    note = f"the database was damaged, is set aside as {aside.name}, and was rebuilt from {source}the translog"
     log.warning(note)
     return _table(path, settings), note
 
@@ -116,7 +116,7 @@ def _from_snapshot(path: Path, settings: StoreSettings) -> str:
             table.close()
         unfinished.rename(path)
         sync_directory(path.parent)
-        return f"the snapshot {snapshot.name} in {place.folder} and"
+        return f"the snapshot {snapshot.name} in {place.folder} and "
     return ""
 
 
