@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -42,12 +42,11 @@ class Contender(msgspec.Struct, frozen=True):
     ids: str
 
 
-def _filled(name: str, state: Path, logs: Path, port: int, check: str = "") -> Path:
+def _filled(name: str, state: Path, logs: Path, port: int, **choices: str) -> Path:
     """Write a committed configuration with its places filled in."""
     text = (CONFIGURATIONS / name).read_text(encoding="utf-8")
-    places = (("@STATE@", str(state)), ("@LOGS@", str(logs)), ("@PORT@", str(port)), ("@CHECK@", check))
-    for place, value in places:
-        text = text.replace(place, value)
+    for place, value in {"state": str(state), "logs": str(logs), "port": str(port), **choices}.items():
+        text = text.replace(f"@{place.upper()}@", value)
     path = state / name
     path.write_text(text, encoding="utf-8")
     return path
@@ -88,40 +87,52 @@ def ours(name: str = "ours", **settings: object) -> Contender:
     return Contender(name, sys.executable, version, start, "generation, offset, keyed hash of the line")
 
 
-def _rsyslog(check: str) -> Start:
+def _rsyslog(check: str = "", *, by_line: bool = False) -> Start:
     def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
-        path = _filled("rsyslog.conf", state, logs, port, check)
+        identity = "%$!hash%" if by_line else "%$!metadata!filename%-%$!metadata!fileoffset%"
+        hashed = "  set $!hash = hash64($msg);\n" if by_line else ""
+        path = _filled("rsyslog.conf", state, logs, port, check=hashed + check, id=identity)
         return ["rsyslogd", "-n", "-f", str(path), "-i", str(state / "pid")], {}
 
     return start
 
 
-def _syslog_ng(check: str) -> Start:
+def _syslog_ng(check: str = "") -> Start:
     def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
-        path = _filled("syslog-ng.conf", state, logs, port, check)
+        path = _filled("syslog-ng.conf", state, logs, port, check=check)
         files = [f"--persist-file={state}/persist", f"--pidfile={state}/pid", f"--control={state}/control"]
         return ["syslog-ng", "-F", "-f", str(path), *files, "--no-caps"], {}
 
     return start
 
 
-def _fluent_bit(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    shutil.copy(CONFIGURATIONS / "fluent-bit.parsers.conf", state / "parsers.conf")
-    return ["fluent-bit", "-c", str(_filled("fluent-bit.conf", state, logs, port))], {}
+def _fluent_bit(buffer: str) -> Start:
+    def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+        shutil.copy(CONFIGURATIONS / "fluent-bit.parsers.conf", state / "parsers.conf")
+        return ["fluent-bit", "-c", str(_filled("fluent-bit.conf", state, logs, port, buffer=buffer))], {}
+
+    return start
 
 
-def _filebeat(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    path = _filled("filebeat.yml", state, logs, port)
-    return ["filebeat", "-c", str(path), "--strict.perms=false"], {}
+def _filebeat(configuration: str) -> Start:
+    def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+        return ["filebeat", "-c", str(_filled(configuration, state, logs, port)), "--strict.perms=false"], {}
+
+    return start
 
 
-def _vector(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    return ["vector", "--quiet", "--config", str(_filled("vector.toml", state, logs, port))], {}
+def _vector(identity: str) -> Start:
+    def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
+        return ["vector", "--quiet", "--config", str(_filled("vector.toml", state, logs, port, id=identity))], {}
+
+    return start
 
 
+_PLACE, _LINE = "hash of file name and offset", "hash of the line"
+_SYSLOG_NG = ("syslog-ng", "syslog-ng", "--version", _syslog_ng(), "hash of file name and line")
 _PEERS = (
-    ("rsyslog", "rsyslogd", "-v", _rsyslog(""), "file name, offset"),
-    ("syslog-ng", "syslog-ng", "--version", _syslog_ng(""), "hash of file name and line"),
+    ("rsyslog", "rsyslogd", "-v", _rsyslog(), "file name, offset"),
+    _SYSLOG_NG,
     (f"rsyslog{CHECKED}", "rsyslogd", "-v", _rsyslog('action(type="mmjsonparse" cookie="")\n'), "file name, offset"),
     (
         f"syslog-ng{CHECKED}",
@@ -130,16 +141,35 @@ _PEERS = (
         _syslog_ng(' parser { json-parser(prefix(".line.")); };'),
         "hash of file name and line",
     ),
-    ("Fluent Bit", "fluent-bit", "--version", _fluent_bit, "hash of the record"),
-    ("Filebeat", "filebeat", "version", _filebeat, "hash of file name and offset"),
-    ("Vector", "vector", "--version", _vector, "hash of file name and offset"),
+    ("Fluent Bit", "fluent-bit", "--version", _fluent_bit("memory"), "hash of the record"),
+    ("Filebeat", "filebeat", "version", _filebeat("filebeat.yml"), _PLACE),
+    ("Vector", "vector", "--version", _vector('file + "-" + offset'), _PLACE),
+)
+# An id of file name and offset is the cheapest, but both come again when a file is renamed or made anew,
+# and the second line would be taken for the first: among the faults ids are of the line.
+_FAULTY = (
+    ("Filebeat", "filebeat", "version", _filebeat("filebeat-line-ids.yml"), _LINE),
+    ("Fluent Bit", "fluent-bit", "--version", _fluent_bit("memory"), "hash of the record"),
+    ("Fluent Bit, buffer on disk", "fluent-bit", "--version", _fluent_bit("filesystem"), "hash of the record"),
+    ("Vector", "vector", "--version", _vector("line"), _LINE),
+    ("rsyslog", "rsyslogd", "-v", _rsyslog(by_line=True), _LINE),
+    _SYSLOG_NG,
 )
 
 
 def peers() -> tuple[list[Contender], list[str]]:
-    """Return the peers that are on PATH, and the names of those that are not."""
+    """Return the peers of the race that are on PATH, and the names of those that are not."""
+    return _present(_PEERS)
+
+
+def faulty_peers() -> tuple[list[Contender], list[str]]:
+    """Return the peers for the faults that are on PATH, and the names of those that are not."""
+    return _present(_FAULTY)
+
+
+def _present(wanted: Iterable[tuple[str, str, str, Start, str]]) -> tuple[list[Contender], list[str]]:
     found, absent = [], []
-    for name, program, option, start, ids in _PEERS:
+    for name, program, option, start, ids in wanted:
         path = shutil.which(program, path=PATH)
         if path is None:
             absent.append(name)
