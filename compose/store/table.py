@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ CREATE TABLE IF NOT EXISTS catalogue (key VARCHAR NOT NULL, value VARCHAR NOT NU
 CREATE TABLE IF NOT EXISTS state (loaded BIGINT NOT NULL, format INTEGER NOT NULL);
 """
 FORMAT = 1
+_CLOSING_SECONDS = 60.0  # that closing waits for the statements of other threads
 # A batch of whole row groups is compressed once and never touched again; half a second of a busy shipper fills one.
 ROW_GROUP = 20_480
 
@@ -98,6 +100,8 @@ class Table:
         self._connection.execute(f"SET allowed_directories = {[str(exports.resolve())]}")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
+        self._opening, self._closing = threading.Lock(), False
+        self._cursors = weakref.WeakSet[duckdb.DuckDBPyConnection]()
         self._local, self._sized = threading.local(), dict[int, tuple[int, int]]()  # documents and bytes, by index
         self._connection.execute(_SCHEMA)
         single, many = dict[str, str](), dict[str, str]()
@@ -117,12 +121,16 @@ class Table:
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return this thread's own connection for reading."""
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
-        if cursor is None:
+        if cursor is None or self._closing:
             cursor = self._local.cursor = self._another()
         return cursor
 
     def _another(self) -> duckdb.DuckDBPyConnection:
-        cursor = self._connection.cursor()
+        with self._opening:
+            if self._closing:
+                raise duckdb.ConnectionException("the database is being closed")
+            cursor = self._connection.cursor()
+            self._cursors.add(cursor)
         cursor.execute("USE store")
         return cursor
 
@@ -292,8 +300,27 @@ class Table:
         self._connection.execute("CHECKPOINT")
 
     def close(self) -> None:
-        """Write everything into the one file and close it."""
-        self._connection.close()
+        """Write everything into the one file and close it.
+
+        DuckDB refuses to close while a statement runs, so those of other threads are interrupted, and none begins.
+
+        Raises:
+            duckdb.Error: it is not closed, or not all could be written.
+        """
+        with self._opening:
+            self._closing = True
+        limit = time.monotonic() + _CLOSING_SECONDS
+        while True:
+            try:
+                return self._connection.close()
+            except duckdb.ResourceInUseException:
+                if time.monotonic() > limit:
+                    raise
+            with self._opening:
+                for cursor in self._cursors:
+                    with suppress(duckdb.ConnectionException):  # it is closed already
+                        cursor.interrupt()
+            time.sleep(0.01)
 
 
 def _quoted(path: Path) -> str:

@@ -197,7 +197,6 @@ class Trial:
         """End the contender and forget its folder."""
         if self._process is not None and self._process.poll() is None:
             self.end()
-        import sys; print((self.state/"output").read_text()[-3000:]) if "-o" in sys.argv else None
         shutil.rmtree(self.room, ignore_errors=True)
 
 
