@@ -15,6 +15,8 @@ from compose.store.tree import All, AnyField, Bool, Exists, Match, Node, Nothing
 
 _WILD = re.compile(r"(?<!\\)[*?]")
 _ESCAPED = re.compile(r"\\(.)")
+# Read otherwise by simple_query_string than by query_string, whose parser reads both here.
+_NOT_SIMPLE = re.compile(r"[:\[\]{}^/!?~&\\<>=]|\*(?=\w)|(?<!\w)\*|\b(?:AND|OR|NOT|TO)\b")
 
 
 def tree(query: QueryString) -> Node:
@@ -27,6 +29,8 @@ def tree(query: QueryString) -> Node:
     if not text:
         return Nothing()
     if query.simple:
+        if strange := _NOT_SIMPLE.search(text):
+            raise UnsupportedError(f"[{strange[0]}] in the text of a simple_query_string")
         text = text.replace("|", " OR ").replace(" + ", " AND ")
     try:
         parsed = parse_lucene(_spelt_out(text))

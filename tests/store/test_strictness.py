@@ -56,6 +56,14 @@ def test_a_setting_without_effect_is_refused(engine: Engine, setting: str) -> No
     assert setting in str(reply.value)
 
 
+@pytest.mark.parametrize("text", ["level:ERROR", "a AND b", "a~2", "q?ick", "*", "qu*ck", "[1 TO 2]", "a^2"])
+def test_what_the_simple_syntax_reads_otherwise_is_refused(engine: Engine, text: str) -> None:
+    """simple_query_string takes `level:ERROR` for words; the parser here would take a field, so it is 400 and named."""
+    reply = ask(engine, "POST", "/logs/_search", {"query": {"simple_query_string": {"query": text}}})
+    assert reply.status == 400
+    assert "simple_query_string" in str(reply.value)
+
+
 def test_a_state_that_does_not_come_is_408(engine: Engine) -> None:
     """Who waits for green while a replica is missing is told that it did not come, and is not kept waiting."""
     reply = ask(engine, "GET", "/_cluster/health?wait_for_status=green&timeout=10m")
