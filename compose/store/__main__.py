@@ -107,6 +107,7 @@ def _run(settings: StoreSettings) -> int:
         stopped.set()
         runner.join()
         engine.stop()
+        gc.unfreeze()  # or what is frozen outlives the interpreter, and DuckDB's binding says so in sixty lines
     log.info("stopped")
     return 0
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import msgspec
 
 from compose.store.settings import StoreSettings
+from tests.elasticsearch.embedded import EmbeddedStore
 
 
 def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -44,3 +46,14 @@ def test_a_folder_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "set STORE_DIR" in done.stderr
+
+
+def test_a_stop_ends_with_the_word_stopped(tmp_path: Path) -> None:
+    """After SIGTERM a store that was used says "stopped" as its last line, and every line of it is one JSON object."""
+    store = EmbeddedStore(tmp_path)
+    with httpx.Client(base_url=store.url, timeout=60) as client:
+        client.post("/logs/_doc?refresh=true", json={"n": 1}).raise_for_status()
+        assert client.get("/logs/_search").json()["hits"]["total"]["value"] == 1
+    assert store.stop() == 0
+    said = [msgspec.json.decode(line) for line in (tmp_path / "output").read_bytes().splitlines()]
+    assert said[-1]["message"] == "stopped"
