@@ -191,12 +191,14 @@ class Grouped:
         return groups
 
     def _counted(self, rows: str, values: list[Any], keys: list[str], known: dict[Key, int]) -> dict[Key, int]:
-        found = self._rows([*keys, "count(*)"], rows, values, keys) if rows else []
+        found = self._rows([*keys, "count(*)"], rows, values, keys)
         if len(found) + len(known) > MAX_GROUPS:
             raise TooManyGroupsError
         return known | {row[:-1]: row[-1] + known.get(row[:-1], 0) for row in found}
 
     def _rows(self, columns: list[str], rows: str, values: list[Any], keys: list[str]) -> list[Any]:
+        if not rows:
+            return []
         text = f"SELECT {', '.join(columns)} FROM {rows} GROUP BY {', '.join(keys)}"  # noqa: S608 - see sql
         found: list[Any] = self._cursor.execute(text, values).fetchmany(MAX_GROUPS + 1)
         if len(found) > MAX_GROUPS:

@@ -98,6 +98,7 @@ AGGREGATIONS = [
     _aggs("top_hits in terms", {"a": {"terms": {"field": "level"}, "aggs": {"t": {"top_hits": {"size": 1, "sort": [{"@timestamp": "asc"}], "_source": False}}}}}),
     _aggs("three deep", {"a": {"terms": {"field": "level"}, "aggs": {"b": {"date_histogram": {**_HOURS, "min_doc_count": 1}, "aggs": {"c": {"terms": {"field": "status"}, "aggs": {"pct": {"percentiles": {"field": "duration", "percents": [0, 100]}}}}}}}}}),
     _aggs("with a query", {"a": {"terms": {"field": "host"}}}, query={"range": {"@timestamp": {"gte": "2026-11-19"}}}),
+    _aggs("nested over no hits", {"d": {"date_histogram": _HOURS, "aggs": {"m": {"avg": {"field": "duration"}}, "l": {"terms": {"field": "level"}}}}}, query={"match_none": {}}),
     _aggs("over no hits", {"a": {"terms": {"field": "host"}}, "m": {"avg": {"field": "duration"}}, "d": {"date_histogram": _HOURS}, "s": {"stats": {"field": "duration"}}}, query={"match_none": {}}),
     _aggs("meta", {"a": {"terms": {"field": "level"}, "meta": {"why": "panel"}}}),
     Request("spelt out", {"size": 0, "aggregations": {"a": {"max": {"field": "status"}}}}),
