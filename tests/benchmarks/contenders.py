@@ -97,9 +97,10 @@ def _rsyslog(check: str = "", *, by_line: bool = False) -> Start:
     return start
 
 
-def _syslog_ng(check: str = "") -> Start:
+def _syslog_ng(check: str = "", *, by_line: bool = False) -> Start:
     def start(state: Path, logs: Path, port: int) -> tuple[list[str], dict[str, str]]:
-        path = _filled("syslog-ng.conf", state, logs, port, check=check)
+        identity = '"$MESSAGE"' if by_line else '"$FILE_NAME" "$MESSAGE"'
+        path = _filled("syslog-ng.conf", state, logs, port, check=check, id=identity)
         files = [f"--persist-file={state}/persist", f"--pidfile={state}/pid", f"--control={state}/control"]
         return ["syslog-ng", "-F", "-f", str(path), *files, "--no-caps"], {}
 
@@ -129,10 +130,9 @@ def _vector(identity: str) -> Start:
 
 
 _PLACE, _LINE = "hash of file name and offset", "hash of the line"
-_SYSLOG_NG = ("syslog-ng", "syslog-ng", "--version", _syslog_ng(), "hash of file name and line")
 _PEERS = (
     ("rsyslog", "rsyslogd", "-v", _rsyslog(), "file name, offset"),
-    _SYSLOG_NG,
+    ("syslog-ng", "syslog-ng", "--version", _syslog_ng(), "hash of file name and line"),
     (f"rsyslog{CHECKED}", "rsyslogd", "-v", _rsyslog('action(type="mmjsonparse" cookie="")\n'), "file name, offset"),
     (
         f"syslog-ng{CHECKED}",
@@ -153,7 +153,7 @@ _FAULTY = (
     ("Fluent Bit, buffer on disk", "fluent-bit", "--version", _fluent_bit("filesystem"), "hash of the record"),
     ("Vector", "vector", "--version", _vector("line"), _LINE),
     ("rsyslog", "rsyslogd", "-v", _rsyslog(by_line=True), _LINE),
-    _SYSLOG_NG,
+    ("syslog-ng", "syslog-ng", "--version", _syslog_ng(by_line=True), _LINE),
 )
 
 
