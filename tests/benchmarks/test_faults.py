@@ -30,7 +30,9 @@ def test_faults_of_production(real_client: Elasticsearch) -> None:
     wanted = os.environ.get("ML_BENCH_CONTENDERS")
     field = [each for each in (ours(), *others) if not wanted or each.name in wanted.split(",")]
     outcomes: dict[tuple[str, str], Outcome] = {}
-    for scenario in SCENARIOS:
+    chosen = os.environ.get("ML_BENCH_FAULTS")
+    scenarios = [each for each in SCENARIOS if not chosen or each in chosen.split(";")]
+    for scenario in scenarios:
         for contender in field:
             outcome = run(contender, scenario, real_client)
             print(f"{scenario:28} {contender.name:32} {outcome.written} written: {cell(outcome)}", flush=True)
@@ -39,7 +41,7 @@ def test_faults_of_production(real_client: Elasticsearch) -> None:
                 assert (outcome.silent, outcome.doubled) == (0, 0), outcome
     names = [contender.name for contender in field]
     rows = ["| " + " | ".join(["fault", *names]) + " |", "| --- " * (len(names) + 1) + "|"]
-    for scenario in SCENARIOS:
+    for scenario in scenarios:
         cells = [cell(outcomes[scenario, name]) for name in names]
         rows.append("| " + " | ".join([scenario, *cells]) + " |")
     versions = "; ".join(f"{each.name}: {each.version}" for each in field if CHECKED not in each.name)
