@@ -227,9 +227,11 @@ class Recognition:
         if not tail.orphaned and tail.reader and tail.reader.source.linked():
             if is_held(tail, look.source, look.size):
                 return Passed.COPY
-            self._counts["collisions"] += 1
-            logger.warning("%s begins like %s and is another file", look.file.path, tail.path)
-            return None
+            if not tail.shrunk():
+                self._counts["collisions"] += 1
+                logger.warning("%s begins like %s and is another file", look.file.path, tail.path)
+                return None
+            shrunk(tail)  # at this very moment: what was compared was no longer all that it had read
         if tail.reader is None and look.is_copy(record):
             if not tail.orphaned and not tail.gone_at:
                 return Passed.COPY

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import logging.handlers
+import os
 import shutil
 import subprocess
 import time
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from shipper import tails
+from shipper import recognition, tails
+from shipper.reader import Source
 from shipper.service import Service
+from shipper.tail import Tail
 from tests.optional import need
-from tests.shipper.conftest import Shipping, line, started
+from tests.shipper.conftest import Shipping, line, started, until
 
 
 @pytest.fixture
@@ -82,6 +85,28 @@ def test_logrotate(shipping: Shipping, running: Service, mode: str) -> None:
     shipping.arrived(count)
     time.sleep(1.5)  # a packed or copied file that is read again would arrive now
     shipping.each_once(count)
+    assert running.tails.counts["lost_bytes"] == 0
+
+
+def test_a_copy_whose_original_is_truncated_while_they_are_compared(
+    shipping: Shipping, running: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The truncation comes after the last look for one and before the comparison: the copy is still known, not sent."""
+    log = shipping.logs / "a.log"
+    log.write_bytes(shipping.lines(0, 20))
+    shipping.arrived(20)
+    compared = recognition.is_held
+
+    def late(tail: Tail, source: Source, size: int) -> bool:
+        os.truncate(log, 0)
+        return compared(tail, source, size)
+
+    monkeypatch.setattr(recognition, "is_held", late)
+    shutil.copyfile(log, tmp_path / "copy")
+    (tmp_path / "copy").rename(shipping.logs / "a.log.1")
+    until(lambda: not log.stat().st_size, "they are compared")
+    time.sleep(0.8)
+    shipping.each_once(20)
     assert running.tails.counts["lost_bytes"] == 0
 
 
