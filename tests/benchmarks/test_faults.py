@@ -40,10 +40,11 @@ def test_faults_of_production(real_client: Elasticsearch) -> None:
             if contender.name == "ours":
                 assert (outcome.silent, outcome.doubled) == (0, 0), outcome
     names = [contender.name for contender in field]
-    rows = ["| " + " | ".join(["fault", *names]) + " |", "| --- " * (len(names) + 1) + "|"]
+    rows = ["| " + " | ".join(["fault (lines)", *names]) + " |", "| --- " * (len(names) + 1) + "|"]
     for scenario in scenarios:
         cells = [cell(outcomes[scenario, name]) for name in names]
-        rows.append("| " + " | ".join([scenario, *cells]) + " |")
+        written = outcomes[scenario, names[0]].written
+        rows.append("| " + " | ".join([f"{scenario} ({written:,})", *cells]) + " |")
     versions = "; ".join(f"{each.name}: {each.version}" for each in field if CHECKED not in each.name)
     missing = f" Not on PATH: {', '.join(absent)}." if absent else ""
     report.write("faults", f"{report.machine()}. {versions}.{missing}\n\n" + "\n".join(rows))
