@@ -17,8 +17,6 @@ from shipper.settings import ShipperSettings, read_settings
 if TYPE_CHECKING:
     from shipper.service import Service
 
-gc.disable()  # what is imported stays: looking through it again and again costs a tenth of the start
-
 
 def _settings(config: Path | None = None) -> ShipperSettings:
     try:
@@ -37,16 +35,19 @@ def _need_paths(settings: ShipperSettings) -> None:
 
 def _service(settings: ShipperSettings, resend: bool) -> Service:
     """Return the shipper: of one process, or of several, whose code is only loaded where it is used."""
-    from shipper.memory import keep_freed
+    from shipper.memory import keep_freed, keep_imported
 
     keep_freed()
     if settings.workers > 1:
         from shipper.sharing import Sharing
 
-        return Sharing(settings, resend)
-    from shipper.service import Service
+        service: Service = Sharing(settings, resend)
+    else:
+        from shipper.service import Service
 
-    return Service(settings, resend)
+        service = Service(settings, resend)
+    keep_imported()
+    return service
 
 
 def _why(service: Service) -> str:
@@ -62,6 +63,7 @@ CONFIG = click.option("--config", type=click.Path(path_type=Path), help="Setting
 @click.group(help="Ships JSON lines from log files to Elasticsearch, each once.")
 def main() -> None:
     """Group of all commands."""
+    gc.disable()  # what is imported stays: looking through it again and again costs a tenth of the start
 
 
 @main.command()

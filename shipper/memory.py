@@ -1,8 +1,12 @@
-"""Memory of one batch is used for the next one, rather than given back to the kernel and taken from it again."""
+"""What a process of the shipper does about memory: that of one batch is used for the next, imports are not garbage.
+
+For the programs alone, not for the classes they run: it holds for a whole process, and that may be another's.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 # Parameters of glibc's mallopt, from malloc.h.
@@ -24,3 +28,9 @@ def keep_freed() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, LARGEST_BODY)
         mallopt(_TRIM_THRESHOLD, KEPT)
+
+
+def keep_imported() -> None:
+    """Spare the garbage collector what is loaded by now, and let it work from here on."""
+    gc.freeze()
+    gc.enable()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -165,8 +164,6 @@ class Service:
             Whether everything that was read is acknowledged.
         """
         began = time.monotonic()
-        gc.freeze()
-        gc.enable()
         logger.info("shipping %s to %s", ", ".join(self.settings.globs), ", ".join(self.settings.urls))
         self._wait_for_volumes()
         self.dispatch.resize(self.settings.in_flight)

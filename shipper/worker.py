@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import queue
@@ -25,7 +24,7 @@ from shipper.delivery import Delivery
 from shipper.dispatch import Dispatch
 from shipper.errors import SettingsError
 from shipper.generation import digest
-from shipper.memory import keep_freed
+from shipper.memory import keep_freed, keep_imported
 from shipper.own_log import log_to_stderr
 from shipper.reader import CHUNK, Reader, Source
 from shipper.reload import maker
@@ -309,7 +308,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # the reading process says when, also where the whole group is told
     log_to_stderr(worker=int(sys.argv[2]))
     keep_freed()
-    gc.freeze()  # what is imported stays
+    keep_imported()
     work(socket.socket(fileno=int(sys.argv[1])), lambda: os._exit(0))
 
 

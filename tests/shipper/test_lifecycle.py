@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -246,3 +247,11 @@ def test_it_ends_when_nothing_grew_for_long_enough(shipping: Shipping) -> None:
     assert not thread.is_alive()
     assert time.monotonic() - began >= 0.5
     shipping.each_once(20)
+
+
+def test_the_garbage_of_a_program_that_ships_is_its_own(shipping: Shipping) -> None:
+    """What a shipper's process does about its collector, a service inside another program does not do to that one."""
+    (shipping.logs / "a.log").write_bytes(shipping.lines(0, 3))
+    shipping.ship()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
