@@ -1,9 +1,14 @@
-"""What the supervisor keeps on disk about its processes, so that `status` and `down` find them."""
+"""What the supervisor keeps on disk about its processes, so that `status` and `down` find them.
+
+A process is known again by its pid and by its start since the machine's: a clock that is set changes neither.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,7 +20,7 @@ class ProcessState(msgspec.Struct, kw_only=True):
 
     Attributes:
         name: the service.
-        pid, created: the process and its start (seconds since the epoch), which tells a reused pid apart.
+        pid, created: the process and its start as `born` tells it, by which a reused pid is told apart.
         restarts: how often it was started again after it had died.
         last_exit: how the last run ended, in words; None while the first one lives.
     """
@@ -44,11 +49,35 @@ class StackState(msgspec.Struct, kw_only=True):
 
 
 def write(path: Path, state: StackState) -> None:
-    """Replace the state file in one step, so that a reader never sees half of it."""
+    """Replace the state file in one step, so that a reader never sees half of it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(msgspec.json.encode(state))
-    temporary.replace(path)
+    temporary, content = path.with_suffix(".tmp"), msgspec.json.encode(state)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        if not path.exists():
+            raise
+        with path.open("r+b") as file:  # a full disk: what is there has its place, and JSON may end in spaces
+            file.write(content.ljust(path.stat().st_size))
+
+
+def born(process: psutil.Process) -> float:
+    """Return when a process started, in seconds on a scale that the same machine keeps until it is started again."""
+    created = process.create_time()
+    # Linux counts from the start of the machine; psutil adds that start as the clock has it now.
+    return created - psutil.boot_time() if sys.platform == "linux" else created
+
+
+def up_seconds(created: float) -> float:
+    """Return for how long a process runs that was `born` then."""
+    now = time.time()
+    return now - psutil.boot_time() - created if sys.platform == "linux" else now - created
 
 
 def read(path: Path) -> StackState | None:
@@ -63,7 +92,7 @@ def alive(pid: int, created: float) -> psutil.Process | None:
     """Return the process if it still is the one that was started then, else None."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        if abs(process.create_time() - created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+        if abs(born(process) - created) < 1 and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None
 

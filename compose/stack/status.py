@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import msgspec
@@ -43,17 +42,16 @@ class PartStatus(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-def collect(settings: StackSettings, now: float | None = None) -> list[PartStatus]:
-    """Ask every part of the stack how it is; `now` in seconds since the epoch."""
+def collect(settings: StackSettings) -> list[PartStatus]:
+    """Ask every part of the stack how it is."""
     known = state.read(settings.run_dir / "state.json")
-    moment = time.time() if now is None else now
     started = known.services.keys() if known else ()
     # A part that was left out at the start is no fault.
     watching = [service for service in installed(settings) if service.name in started]
-    return [_part(service, known, moment) for service in (*services(settings), *watching)]
+    return [_part(service, known) for service in (*services(settings), *watching)]
 
 
-def _part(service: Service, known: state.StackState | None, now: float) -> PartStatus:
+def _part(service: Service, known: state.StackState | None) -> PartStatus:
     process = known.services.get(service.name) if known else None
     running = process is not None and state.alive(process.pid, process.created) is not None
     if process is None or not running:
@@ -69,7 +67,7 @@ def _part(service: Service, known: state.StackState | None, now: float) -> PartS
         state="not ready" if reason else "ready",
         url=service.url,
         pid=process.pid,
-        up_seconds=round(now - process.created, 1),
+        up_seconds=round(state.up_seconds(process.created), 1),
         restarts=process.restarts,
         lag_bytes=told.get("lag_bytes"),
         lag_seconds=told.get("lag_seconds"),

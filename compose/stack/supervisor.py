@@ -23,6 +23,7 @@ TELL_SECONDS = 10.0  # a part that is not ready after so long is told of
 # A process that dies is started again at once, then ever more slowly; one that lived this long starts afresh.
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 SETTLED_SECONDS = 60.0
+WRITE_AGAIN_SECONDS = 1.0  # where the state could not be written
 
 
 class StackError(Exception):
@@ -44,6 +45,7 @@ class Supervised:
     def start(self) -> None:
         """Start the process; its output goes to a file, its signals are ours to send."""
         extra, self.extra = self.extra, ()  # of the first start alone
+        self.output.parent.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [*self.service.command(), *extra],
@@ -55,7 +57,7 @@ class Supervised:
                 start_new_session=True,
             )
         self.started = time.monotonic()
-        self.created = psutil.Process(self.process.pid).create_time()
+        self.created = state.born(psutil.Process(self.process.pid))
         self.restart_at = None
 
     def exit_words(self) -> str | None:
@@ -123,6 +125,8 @@ class Supervisor:
         self.state_file = settings.run_dir / "state.json"
         self.phase = "starting"
         self.stopping = 0
+        self._unwritten: str | None = None
+        self._write_again_at = 0.0
         self._me = psutil.Process()
         self._started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -201,36 +205,47 @@ class Supervisor:
             time.sleep(POLL_SECONDS)
 
     def watch(self) -> None:
-        """Restart what dies, until a stop is asked for."""
+        """Restart what dies, until a stop is asked for; a full disk or a removed folder does not end the watch."""
         while not self.stopping:
             for part in self.parts.values():
                 self._look_after(part)
+            if self._unwritten and time.monotonic() >= self._write_again_at:
+                self._keep_state()
             time.sleep(POLL_SECONDS)
 
     def _look_after(self, part: Supervised) -> None:
         name, now = part.service.name, time.monotonic()
         if part.restart_at is not None:
             if now >= part.restart_at:
-                part.start()
+                try:
+                    part.start()
+                except OSError as error:
+                    self._ended(part, f"could not be started: {error.filename or name}: {error.strerror}", now)
+                    return
                 part.restarts += 1
                 self.say(f"{_clock()}  {name} started again (restart {part.restarts})")
-                self._write_state()
+                self._keep_state()
             return
         ended = part.exit_words()
         if ended:
             if now - part.started > SETTLED_SECONDS:
                 part.failures = 0
-            wait = BACKOFF_SECONDS[min(part.failures, len(BACKOFF_SECONDS) - 1)]
-            part.failures += 1
-            word = part.last_word()
-            part.last_exit = f"{ended} at {_clock()}{word}"
-            part.restart_at = now + wait
-            self.say(f"{_clock()}  {name} ended ({ended}){word}; it starts again in {wait:g} s; see {part.output}")
-            self._write_state()
+            self._ended(part, ended, now, part.last_word())
+
+    def _ended(self, part: Supervised, ended: str, now: float, word: str = "") -> None:
+        """Note that a part is gone, and when it starts again."""
+        wait = BACKOFF_SECONDS[min(part.failures, len(BACKOFF_SECONDS) - 1)]
+        part.failures += 1
+        part.last_exit = f"{ended} at {_clock()}{word}"
+        part.restart_at = now + wait
+        name = part.service.name
+        self.say(f"{_clock()}  {name} ended ({ended}){word}; it starts again in {wait:g} s; see {part.output}")
+        self._keep_state()
 
     def stop(self) -> None:
         """Stop every process: what writes first, so that what reads can finish. A second signal hurries."""
-        self.enter("stopping")
+        self.phase = "stopping"
+        self._keep_state()
         asked = self.stopping
         for service in stop_order(tuple(part.service for part in self.parts.values())):
             part = self.parts[service.name]
@@ -254,13 +269,26 @@ class Supervisor:
                 self.say(f"  {service.name:12} {ending}")
         self.state_file.unlink(missing_ok=True)
 
+    def _keep_state(self) -> None:
+        """Write the state; where that cannot be done say so and go on: the parts matter more than what is known."""
+        try:
+            self._write_state()
+        except OSError as error:
+            reason = f"{error.filename or self.state_file}: {error.strerror}"
+            self._write_again_at = time.monotonic() + WRITE_AGAIN_SECONDS
+            if reason != self._unwritten:
+                self._unwritten = reason
+                self.say(f"{_clock()}  what `status` reads cannot be written ({reason}); everything goes on")
+        else:
+            self._unwritten = None
+
     def _write_state(self) -> None:
         state.write(
             self.state_file,
             state.StackState(
                 phase=self.phase,
                 pid=self._me.pid,
-                created=self._me.create_time(),
+                created=state.born(self._me),
                 started_at=self._started_at,
                 ports={field: getattr(self.settings, field) for field in VARIABLES if field.endswith("_port")},
                 services={

@@ -31,12 +31,22 @@ def up(settings: StackSettings, say: Say, *, resend: bool = False) -> None:
             become healthy.
     """
     try:
-        _up(settings, say, resend=resend)
+        _up(settings, unheard(say), resend=resend)
     except OSError as error:
         raise StackError(
             f"{error.filename or settings.stack_dir}: {error.strerror or error}; the stack keeps everything in "
             f"{settings.stack_dir}: free space there, or set STACK_DIR to a folder on another disk"
         ) from None
+
+
+def unheard(say: Say) -> Say:
+    """Return `say` for words that may find nobody: a closed terminal or a full disk keeps none from a stop."""
+
+    def said(line: str) -> None:
+        with contextlib.suppress(OSError):
+            say(line)
+
+    return said
 
 
 def _up(settings: StackSettings, say: Say, *, resend: bool) -> None:
@@ -190,7 +200,7 @@ def down(settings: StackSettings, say: Say, timeout: float = 120.0) -> None:
     Raises:
         StackError: it did not stop within `timeout` seconds.
     """
-    path = settings.run_dir / "state.json"
+    say, path = unheard(say), settings.run_dir / "state.json"
     supervisor = state.running_supervisor(path)
     if supervisor is None:
         if state.orphans(path):

@@ -149,7 +149,7 @@ def write(settings: StackSettings, phase: str, created: float, **ports: int) -> 
 
 def test_another_terminal_need_not_know_the_ports(settings: StackSettings) -> None:
     """The folder tells where the stack in it listens; one that is gone tells nothing."""
-    me = psutil.Process().create_time()
+    me = state.born(psutil.Process())
     write(settings, "running", me, app_port=15000, store_port=19200, strange_port=1)
     assert (as_running(settings).app_port, as_running(settings).store_url) == (15000, "http://127.0.0.1:19200")
     assert as_running(settings).shipper_port == settings.shipper_port
@@ -159,7 +159,7 @@ def test_another_terminal_need_not_know_the_ports(settings: StackSettings) -> No
 
 def test_a_stack_that_is_starting_is_not_told_to_be_absent(settings: StackSettings) -> None:
     """While the model is made nothing runs yet, and `up` would be refused: `status` says what it does."""
-    write(settings, "training", psutil.Process().create_time())
+    write(settings, "training", state.born(psutil.Process()))
     console = Console(width=1000, record=True, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115 - closed with it
     console.print(render(collect(settings), settings))
     console.file.close()
