@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from app.schema import Field
 
@@ -88,9 +89,26 @@ def load(path: str) -> OwnModel:
         raise OwnModelError(
             f"APP_MODEL={path}: {name}() returned a {type(made).__name__}, not an app.own_model.OwnModel"
         )
+    if isinstance(made.fields, Sequence):
+        made = msgspec.structs.replace(made, fields=[_plain(field) for field in made.fields])
     if problems := [*_about(made), *_fields(made.fields)]:
         raise OwnModelError(f"APP_MODEL={path}: {'; '.join(problems)}")
     return made
+
+
+def _plain(field: Any) -> Any:
+    """Return a field with Python's own bounds and categories: the API's document cannot hold numpy's."""
+    if not isinstance(field, Field):
+        return field
+    low, high = (each.item() if isinstance(each, np.generic) else each for each in (field.low, field.high))
+    given: Any = field.categories
+    listed = given.tolist() if isinstance(given, np.ndarray) else given
+    texts = tuple(map(_text, listed)) if isinstance(listed, list | tuple) else listed
+    return msgspec.structs.replace(field, low=low, high=high, categories=texts)
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else value
 
 
 def _about(model: Any) -> list[str]:
@@ -119,8 +137,8 @@ def _fields(fields: Any) -> list[str]:
             problems.append(f"field {field.name!r}: a name is 1 to 40 letters, digits and `_`, and not `instances`")
         elif names.count(field.name) > 1:
             problems.append(f"field {field.name}: the name stands twice")
-        elif field.categories and not all(isinstance(each, str) and each for each in field.categories):
-            problems.append(f"field {field.name}: categories must be texts")
+        elif not isinstance(field.categories, tuple) or not all(isinstance(t, str) and t for t in field.categories):
+            problems.append(f"field {field.name}: categories must be texts, in a list")
         elif not field.categories and not _is_range(field.low, field.high):
             problems.append(f"field {field.name}: a number needs low and high, finite, low below high")
     return problems

@@ -43,6 +43,7 @@ class ServedOwn:
         self.features: list[Feature] = []
         self._places: list[Place] = []
         try:
+            self._try_out(f"{model.type} {model.version}", fields)
             if model.reference is not None:
                 self._learn(_rows(model.reference, fields, "reference"))
             scores = {} if model.holdout is None else {"all": self._score(*_holdout(model.holdout, fields))}
@@ -96,11 +97,40 @@ class ServedOwn:
                 raise ModelFailureError("predict_proba gave two columns that do not add up to 1")
             numbers = numbers[:, 1]
         elif numbers.shape != (count,):
-            wanted = f"({count},) or ({count}, 2)"
-            raise ModelFailureError(f"predict_proba gave shape {numbers.shape} for {count} rows; {wanted} is wanted")
+            wanted = f"({count},) or ({count}, 2) is wanted"
+            if numbers.ndim == 2 and numbers.shape[1] > 2:
+                wanted += "; of more than two classes give one against the rest: predict_proba(rows)[:, 2] for class 2"
+            raise ModelFailureError(f"predict_proba gave shape {numbers.shape} for {_rows_of(count)}; {wanted}")
         if not ((numbers >= -ROUNDING) & (numbers <= 1 + ROUNDING)).all():  # NaN fails this too
             raise ModelFailureError("predict_proba gave a number that is no probability: below 0, above 1, or NaN")
         return np.clip(numbers, 0.0, 1.0)
+
+    def _try_out(self, name: str, fields: Sequence[Field]) -> None:
+        """Ask for one row, then for two, the second without what may be missing: so the first client need not.
+
+        Args:
+            name: of the model, for the message.
+            fields: what the rows are made from.
+
+        Raises:
+            OwnModelError: the model fails on what a request may hold.
+        """
+        full = [_middle(field) for field in fields]
+        bare = [
+            value if field.required else None if field.categories else math.nan
+            for field, value in zip(fields, full, strict=True)
+        ]
+        missing = [field.name for field in fields if not field.required]
+        for rows, words in (([full], ""), ([full, bare], f", the second without {', '.join(missing)}" * bool(missing))):
+            try:
+                self._probabilities(rows)
+            except ModelFailureError:
+                raise
+            except Exception as error:
+                raise OwnModelError(
+                    f"{name}: predict_proba raised {type(error).__name__}: {error}"
+                    f" (asked for {_rows_of(len(rows))} made up from the fields{words})"
+                ) from error
 
     def _score(self, rows: list[list[Any]], labels: npt.NDArray[np.int64]) -> Scores:
         return measure(labels, self._probabilities(rows))
@@ -122,6 +152,18 @@ class ServedOwn:
         named.append((OUTPUT, counts))
         self._places.append(place)
         self.features = thresholded(named)
+
+
+def _middle(field: Field) -> Any:
+    """Return a value that the field may have: its first category, or a number in the middle."""
+    if field.categories:
+        return field.categories[0]
+    middle = field.low / 2 + field.high / 2
+    return float(max(math.floor(middle), math.ceil(field.low))) if field.whole else middle
+
+
+def _rows_of(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _rows(given: Any, fields: Sequence[Field], what: str) -> list[list[Any]]:
@@ -161,8 +203,13 @@ def _holdout(given: Any, fields: Sequence[Field]) -> tuple[list[list[Any]], npt.
     except (TypeError, ValueError):
         raise OwnModelError("holdout: a pair of rows and their classes is wanted") from None
     rows = _rows(table, fields, "holdout")
-    if labels.shape != (len(rows),) or set(labels.tolist()) != {0, 1}:
-        raise OwnModelError(f"holdout: {len(rows)} classes are wanted, 0 or 1, and both must occur")
+    if labels.shape != (len(rows),):
+        raise OwnModelError(
+            f"holdout: {len(rows)} classes are wanted, one for each row; shape {labels.shape} was given"
+        )
+    if (found := set(labels.tolist())) != {0, 1}:
+        given_classes = ", ".join(map(str, sorted(found)[:10]))
+        raise OwnModelError(f"holdout: classes must be 0 or 1, and both must occur; given: {given_classes}")
     return rows, labels
 
 

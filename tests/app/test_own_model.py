@@ -93,12 +93,41 @@ WRONG = [
     (small("0").replace('("red", "blue")', '("red", 3)'), "field colour: categories must be texts"),
     (small("0").replace("fields=FIELDS", "fields=[]"), "fields must be a list"),
     (small("0").replace("lambda rows: 0", "0.5"), "predict_proba must be callable"),
-    (small("0").replace("fields=F", "reference=[[1, 'red', 0]], fields=F"), "1 rows are too few"),
-    (small("0").replace("fields=F", "reference=[[1, 'red']] * 300, fields=F"), "rows of 3 values are wanted"),
-    (small("0").replace("fields=F", "reference=[[1, 'green', 0]] * 300, fields=F"), "row 0, colour: it must be one"),
-    (small("0").replace("fields=F", "reference=[['x', 'red', 0]] * 300, fields=F"), "row 0, weight: it must be a num"),
-    (small("0").replace("fields=F", "reference=[[1, 'red', 0]] * 300, fields=F"), r"shape \(\) for 300 rows"),
-    (small("[0, 1]").replace("fields=F", "holdout=([[1, 'red', 0]] * 2, [1, 1]), fields=F"), "both must occur"),
+    (small("[0] * len(rows)").replace("fields=F", "reference=[[1, 'red', 0]], fields=F"), "1 rows are too few"),
+    (
+        small("[0] * len(rows)").replace("fields=F", "reference=[[1, 'red']] * 300, fields=F"),
+        "rows of 3 values are wanted",
+    ),
+    (
+        small("[0] * len(rows)").replace("fields=F", "reference=[[1, 'green', 0]] * 300, fields=F"),
+        "row 0, colour: it must be one",
+    ),
+    (
+        small("[0] * len(rows)").replace("fields=F", "reference=[['x', 'red', 0]] * 300, fields=F"),
+        "row 0, weight: it must be a num",
+    ),
+    (
+        small("0").replace("fields=F", "reference=[[1, 'red', 0]] * 300, fields=F"),
+        r"shape \(\) for 1 row; \(1,\) or \(1, 2\)",
+    ),
+    (
+        small("np.squeeze(np.array([0.5] * len(rows)))").replace("FIELDS =", "import numpy as np; FIELDS ="),
+        "for 1 row;",
+    ),
+    (small("[0.5]"), "rule rule.1: predict_proba gave shape .1,. for 2 rows"),
+    (small("[[0.2, 0.3, 0.5] for _ in rows]"), "one against the rest: predict_proba.rows..:, 2. for class 2"),
+    (small("[0.1 / rows[0]]"), "raised TypeError: .* .asked for 1 row made up from the fields.$"),
+    (small("[0 if int(row[2] * 1) else 0 for row in rows]"), "ValueError: cannot convert .* the second without depth"),
+    (small("[2 - row[0] for row in rows]"), "no probability: below 0"),
+    (small("[0.5] * len(rows)").replace("fields=F", "holdout=([[1, 'red', 0]] * 2, [0, 2]), fields=F"), "given: 0, 2"),
+    (
+        small("[0.5] * len(rows)").replace("fields=F", "holdout=([[1, 'red', 0]] * 2, [0]), fields=F"),
+        "one for each row",
+    ),
+    (
+        small("[0] * len(rows)").replace("fields=F", "holdout=([[1, 'red', 0]] * 2, [1, 1]), fields=F"),
+        "both must occur",
+    ),
     (small("1/0").replace("fields=F", "holdout=([[1, 'red', 0]] * 2, [0, 1]), fields=F"), "raised ZeroDivisionError"),
     (small("0").replace("fields=F", "trained_at=__import__('datetime').datetime(2026, 1, 1), fields=F"), "time zone"),
 ]
@@ -109,6 +138,18 @@ def test_what_cannot_be_served_is_refused_with_the_reason(written: Callable[[str
     """Import, function, return value, names, ranges, reference and hold-out rows: each in one sentence."""
     with pytest.raises(OwnModelError, match=words):
         ServedOwn(load(written(text)))
+
+
+def test_numpy_s_bounds_and_categories_are_taken(written: Callable[[str], str]) -> None:
+    """What a fitted pipeline or a table hands over (numpy's numbers, an array of texts, a list) becomes Python's."""
+    text = small("[np.float32(0.25)] * len(rows)").replace("FIELDS =", "import numpy as np; FIELDS =")
+    text = text.replace("low=0, high=10", "low=np.int64(0), high=np.float32(10)")
+    text = text.replace('("red", "blue")', 'np.array(["red", "blue"])')
+    own = ServedOwn(load(written(text)))
+    weight, colour, _ = own.schema.fields
+    assert [type(each) for each in (weight.low, weight.high)] == [int, float]
+    assert (colour.categories, [type(each) for each in colour.categories]) == (("red", "blue"), [str, str])
+    assert own.probabilities([[1, "red", 0.5]]) == [0.25]
 
 
 Service = tuple[Flask, ServiceState]
@@ -179,7 +220,7 @@ def test_scores_go_live_with_enough_labels(make: Callable[..., Service], written
 
 def test_the_api_s_document_has_its_fields(served: Made) -> None:
     """Number, category and optional field as JSON schema."""
-    instance = served("[0.5]").get("/openapi.json").get_json()["components"]["schemas"]["Instance"]
+    instance = served("[0.5] * len(rows)").get("/openapi.json").get_json()["components"]["schemas"]["Instance"]
     assert instance["required"] == ["weight", "colour"]
     assert instance["properties"]["weight"] == {"type": "number", "minimum": 0, "maximum": 10, "description": ""}
     assert instance["properties"]["colour"]["enum"] == ["red", "blue"]
@@ -189,8 +230,8 @@ def test_the_api_s_document_has_its_fields(served: Made) -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ("[0.5, 0.5]", "predict_proba gave shape (2,) for 1 rows; (1,) or (1, 2) is wanted"),
-        ("[[0.2, 0.3, 0.5]]", "predict_proba gave shape (1, 3) for 1 rows"),
+        ("[0.5, 0.5]", "predict_proba gave shape (2,) for 1 row; (1,) or (1, 2) is wanted"),
+        ("[[0.2, 0.3, 0.5]]", "predict_proba gave shape (1, 3) for 1 row"),
         ("[[0.9, 0.9]]", "two columns that do not add up to 1"),
         ("[1.5]", "no probability: below 0, above 1, or NaN"),
         ("[-0.5]", "no probability"),
@@ -202,7 +243,7 @@ def test_the_api_s_document_has_its_fields(served: Made) -> None:
 )
 def test_a_wrong_answer_is_a_500_with_an_error_line(served: Made, tmp_path: Path, answer: str, words: str) -> None:
     """The reason is in the log and not in the answer, nothing that was sent is in either, and the next is served."""
-    client = served(f"{answer} if rows[0][0] == 2.5 else [[0.1, 0.9]]")
+    client = served(f"{answer} if rows[0][0] == 2.5 else [[0.1, 0.9]] * len(rows)")
     failed = client.post("/predict", json=REQUEST)
     assert failed.status_code == 500
     assert failed.content_type == "application/problem+json"
