@@ -36,9 +36,23 @@ def _settings() -> AppSettings:
     return settings
 
 
-@click.group(help="The model service: bank-marketing predictions over HTTP.")
+def _version(context: click.Context, _option: click.Parameter, is_wanted: bool) -> None:
+    """Print the version and end; an image holds the code without its package's metadata."""
+    if is_wanted and not context.resilient_parsing:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("ml-pipeline-observability")
+        except metadata.PackageNotFoundError:
+            version = "not known (not installed as a package; an image holds the code alone)"
+        click.echo(f"ml-app, version {version}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
-    """Group of all commands."""
+    """The model service: predictions over HTTP, of the bank-marketing model or of your own (APP_MODEL)."""
 
 
 @main.command()
@@ -122,7 +136,7 @@ def _data(path: Path | None, *, seed: int, openml: bool = False, rows: int | Non
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the calibration plot (PNG) here.")
 @click.option("--seed", type=SEED, default=1, show_default=True)
 def evaluate(data: Path | None, splits: int | None, on_generated: bool, plot: Path | None, seed: int) -> None:
-    """Measure the active model, or with --splits the way it is trained."""
+    """Measure the active model, or (--splits) the way it is trained."""
     _share_the_cores()
     from app.model import bundle, generated
     from app.model.training import only_required, split_scores

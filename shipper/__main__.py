@@ -60,9 +60,23 @@ def _why(service: Service) -> str:
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML); SHIPPER_CONFIG.")
 
 
-@click.group(help="Ships JSON lines from log files to Elasticsearch, each once.")
+def _version(context: click.Context, _option: click.Parameter, is_wanted: bool) -> None:
+    """Print the version and end; an image holds the code without its package's metadata."""
+    if is_wanted and not context.resilient_parsing:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("ml-pipeline-observability")
+        except metadata.PackageNotFoundError:
+            version = "not known (not installed as a package; an image holds the code alone)"
+        click.echo(f"ml-shipper, version {version}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
-    """Group of all commands."""
+    """Ships JSON lines from log files to Elasticsearch, each once."""
     gc.disable()  # what is imported stays: looking through it again and again costs a tenth of the start
 
 
@@ -103,7 +117,7 @@ def run(config: Path | None, resend: bool) -> None:
 @click.option("--timeout", type=click.FloatRange(min=0), default=0.0, help="Give up after so many seconds; 0 never.")
 @click.option("--resend", is_flag=True, help="Send everything that is on disk again, also to another cluster.")
 def drain(config: Path | None, timeout: float, resend: bool) -> None:
-    """Ship what is there, to the end; 0 all acknowledged, 1 something is a dead letter, 2 gave up."""
+    """Ship what is there, to the end. Exit code 0 all acknowledged, 1 something is a dead letter, 2 gave up."""
     from shipper.signals import Signals
 
     signals = Signals()  # before the imports that take a moment
@@ -137,7 +151,7 @@ def drain(config: Path | None, timeout: float, resend: bool) -> None:
 @main.command()
 @CONFIG
 def setup(config: Path | None) -> None:
-    """Install the index templates and the lifecycle policy, and verify them."""
+    """Install and verify the index templates and lifecycle policy."""
     import datetime as dt
 
     from shipper.server import Server
@@ -156,7 +170,7 @@ def setup(config: Path | None) -> None:
 @main.command()
 @CONFIG
 def check(config: Path | None) -> None:
-    """Look at settings, folders, server and templates; exit code 1 when something is wrong."""
+    """Look at settings, folders, server and templates. Exit code 1 when something is wrong."""
     from shipper.inspection import inspect
 
     wrong = False
@@ -187,7 +201,7 @@ def status(url: str | None, as_json: bool, watch: bool) -> None:
 @CONFIG
 @click.option("--dry-run", is_flag=True, help="Only say what is there.")
 def replay(config: Path | None, dry_run: bool) -> None:
-    """Send dead letters again; those taken are removed, exit code 1 when some are refused again."""
+    """Send dead letters again. Those taken are removed; exit code 1 when some are refused again."""
     from shipper.deadletter import DeadLetters
     from shipper.replay import listed
     from shipper.replay import replay as send

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from app.settings import AppSettings
 from compose.console.settings import ConsoleSettings
@@ -169,6 +172,30 @@ def test_every_command_of_ours_has_a_line_in_the_docs(call: str) -> None:
     other = {"ml-app": "python -m app", "ml-shipper": "python -m shipper", "ml-stack": "python3 compose"}
     program, _, rest = call.partition(" ")
     assert any(re.search(rf"{re.escape(way)} {re.escape(rest)}\b", text) for way in (program, other[program])), call
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[words for words, _ in CALLS])
+def test_a_command_s_line_in_the_help_is_a_whole_sentence(call: tuple[str, click.Command]) -> None:
+    """`--help` cuts a first sentence that is too long in its middle: in 80 columns none is."""
+    words, command = call
+    room = 78 - 6 - max(len(other.split(" ", 2)[1]) for other, _ in CALLS if other.split(" ")[0] == words.split(" ")[0])
+    assert command.get_short_help_str(limit=room)[-1] == "."
+    assert not command.get_short_help_str(limit=room).endswith("..."), command.get_short_help_str(limit=room)
+
+
+@pytest.mark.parametrize(("program", "module"), PROGRAM_GROUPS.items())
+def test_a_program_says_its_version(program: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in an image, where the code lies without its package's metadata."""
+    main = importlib.import_module(module).main
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert CliRunner().invoke(main, ["--version"]).output == f"{program}, version {version}\n"
+
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    said = CliRunner().invoke(main, ["--version"])
+    assert (said.exit_code, "not known" in said.output) == (0, True)
 
 
 # -- settings

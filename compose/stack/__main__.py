@@ -65,8 +65,21 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _version(context: click.Context, _option: click.Parameter, is_wanted: bool) -> None:
+    """Print the version and end; an image holds the code without its package's metadata."""
+    if is_wanted and not context.resilient_parsing:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("ml-pipeline-observability")
+        except metadata.PackageNotFoundError:
+            version = "not known (not installed as a package; an image holds the code alone)"
+        click.echo(f"ml-stack, version {version}")
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="ml-pipeline-observability")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
     """Run the whole stack on this machine, without Docker."""
 
@@ -75,7 +88,7 @@ def main() -> None:
 @click.option("--resend", is_flag=True, help="The shipper sends all that is on disk again, also to another store.")
 @_with_settings
 def up(_running: StackSettings, *, resend: bool) -> None:
-    """Start everything; stay in the foreground until Ctrl-C or `down`."""
+    """Start everything. Stays in the foreground until Ctrl-C or `down`."""
     from compose.stack.up import up as start
 
     start(read_settings(), _say, resend=resend)  # where leftovers listen is not where this one is to
@@ -94,7 +107,7 @@ def down(settings: StackSettings) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of objects on one line.")
 @_with_settings
 def status(settings: StackSettings, *, as_json: bool) -> None:
-    """Show each process, its health, lag and last error; exit code 0 when all are ready and watched."""
+    """Show each process, its health, lag and last error. Exit code 0 when all are ready and watched."""
     from rich.console import Console
 
     from compose.stack.status import collect, render, unwatched
@@ -134,7 +147,7 @@ def traffic(
     url: str | None,
     app_key_file: TextIO | None,
 ) -> None:
-    """Send realistic requests, some of them faulty; exit code 0 when each was answered as it should be."""
+    """Send realistic requests, some of them faulty. Exit code 0 when each was answered as it should be."""
     from rich.console import Console
 
     from compose.stack import traffic as sending
@@ -204,7 +217,7 @@ def setup(
     grafana_token: str | None,
     wait: float,
 ) -> None:
-    """Give Elasticsearch and Kibana what they need; can be run again at any time."""
+    """Give Elasticsearch and Kibana what they need. Can be run again at any time."""
     from compose.stack.kubernetes_secret import KeySecret
     from compose.stack.setup import Plan, run
     from compose.stack.shipper_key import KeyFile
@@ -262,7 +275,7 @@ def alert_test(settings: StackSettings, *, alertmanager: str | None, prometheus:
 @main.command()
 @_with_settings
 def store(settings: StackSettings) -> None:
-    """Run the embedded store alone, in the foreground (STORE_HOST, STORE_PORT, STORE_DIR)."""
+    """Run the embedded store alone, in the foreground. Its settings: STORE_HOST, STORE_PORT, STORE_DIR."""
     os.environ.setdefault("STORE_DIR", str(settings.stack_dir / "store"))
     os.execv(sys.executable, [sys.executable, "-P", "-m", "compose.store"])  # noqa: S606 - no shell is wanted
 

@@ -19,7 +19,7 @@ import click
 def migrate(
     target: str, source: str | None, pattern: str, user: str, password_file: TextIO | None, ca: str | None
 ) -> None:
-    """Copy the embedded indices into an Elasticsearch; run it again to go on after a stop.
+    """Copy the embedded indices into an Elasticsearch. Run it again to go on after a stop.
 
     Ids and versions are kept and counts compared; exit code 0 when everything is over there. Install the templates
     first (`setup`, or a shipper with SHIPPER_SETUP=install), so that new days get them too.

@@ -151,7 +151,7 @@ def _with_places(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--keep", type=click.IntRange(1), help="Keep so many backups, remove older ones and their snapshots.")
 def backup(servers: Servers, places: Places, *, target: str, keep: int | None) -> None:
-    """Save dashboards, Elasticsearch, metrics, model and feedback, with a manifest of hashes."""
+    """Save dashboards, documents, metrics, model and feedback. A manifest has the hash of each file."""
     from compose.stack import backup as saving
 
     saving.backup(servers, places, Path(target), click.echo, now=dt.datetime.now(dt.UTC), keep=keep)
@@ -165,7 +165,7 @@ def backup(servers: Servers, places: Places, *, target: str, keep: int | None) -
     "--from", "target", default="backups", show_default=True, envvar="OPS_BACKUPS", help="Folder of all backups."
 )
 def restore(servers: Servers, places: Places, *, name: str, target: str) -> None:
-    """Put the backup NAME (or `newest`) back into an empty stack; writes over nothing."""
+    """Put the backup NAME (or `newest`) back into an empty stack. Writes over nothing."""
     from compose.stack.backup import backups
     from compose.stack.restore import restore as put_back
     from compose.stack.supervisor import StackError
@@ -186,7 +186,7 @@ def restore(servers: Servers, places: Places, *, name: str, target: str) -> None
 def check(
     _settings: StackSettings, servers: Servers, *, period: str | None, acceptance: bool, retention_days: int
 ) -> None:
-    """Look at what the guide's daily or weekly routine lists; exit code 0 well, 1 warnings, 2 bad."""
+    """Look at what the guide's daily or weekly routine lists. Exit code 0 well, 1 warnings, 2 bad."""
     from rich.console import Console
 
     from compose.provision.objectives import read_objectives

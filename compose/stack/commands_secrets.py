@@ -43,7 +43,7 @@ def make(*, folder: str, hosts: tuple[str, ...], alert_webhook: str | None, watc
 @click.option("--grafana", default="https://127.0.0.1:3000", show_default=True, envvar="OPS_GRAFANA")
 @click.option("--grafana-user", default="admin", show_default=True, envvar="OPS_GRAFANA_USER")
 def rotate(*, folder: str, name: str, elasticsearch: str, grafana: str, grafana_user: str) -> None:
-    """Replace the secret NAME (or `certificates`); say what has to be started again."""
+    """Replace the secret NAME (or `certificates`). Says what has to be started again."""
     from compose.stack import secret_files
     from compose.stack.remote import Addresses, Servers
 
@@ -86,7 +86,7 @@ def _read(room: Path, name: str) -> str:
 @secrets.command("check")
 @_folder
 def check(*, folder: str) -> None:
-    """Name the certificates that end within 30 days; exit code 1 where there are some."""
+    """Name the certificates that end within 30 days. Exit code 1 where there are some."""
     from compose.stack import secret_files
 
     found = secret_files.expiring(Path(folder), _now())

@@ -74,7 +74,7 @@ LOCK = click.option(
 @LOCK
 @click.option("--compose-file", type=click.Path(path_type=Path), default=CHECKOUT / "compose" / "compose.yaml")
 def outdated(lock: Path, compose_file: Path) -> None:
-    """Show pinned packages and image tags that have a newer version; 0 none, 1 some, 2 not known."""
+    """Show pinned packages and images that have a newer version. Exit code 0 none, 1 some, 2 not known."""
     from compose.stack.outdated import show
 
     _ending(lambda: show(lock, compose_file, click.echo))
@@ -83,7 +83,7 @@ def outdated(lock: Path, compose_file: Path) -> None:
 @click.command()
 @LOCK
 def audit(lock: Path) -> None:
-    """Ask pip-audit for known vulnerabilities of what is pinned; 0 none, 1 some, 2 not known."""
+    """Ask pip-audit for known vulnerabilities of what is pinned. Exit code 0 none, 1 some, 2 not known."""
     from compose.stack.audit import show
 
     _ending(lambda: show(lock, click.echo))
@@ -91,7 +91,7 @@ def audit(lock: Path) -> None:
 
 @click.command()
 def licences() -> None:
-    """List the licences of the runtime dependencies; 0 all allowed, 1 one is unknown or not allowed."""
+    """List the licences of the runtime dependencies. Exit code 0 all allowed, 1 one is unknown or not allowed."""
     from compose.stack.licences import show
 
     _ending(lambda: show(LOCKS / "runtime.txt", click.echo))

@@ -146,7 +146,7 @@ def _component(pin: Pin, hashes: list[str]) -> dict[str, Any]:
 @click.command()
 @click.option("--to", "folder", type=click.Path(path_type=Path), default="sbom", show_default=True, help="Folder.")
 def sbom(folder: Path) -> None:
-    """Write each image's bill of materials (CycloneDX) from its lock file."""
+    """Write each image's bill of materials, from its lock file."""
     try:
         write(folder, click.echo)
     except (StackError, OSError) as error:
