@@ -98,6 +98,8 @@ ELSEWHERE = {
     r"docker compose run --rm operations check --acceptance": f"{_OPERATIONS}::{_ACCEPTED}",
     r"docker compose (run --rm operations restore newest|up -d --wait setup .*)": f"{_OPERATIONS}::{_PUT_BACK}",
     r"docker compose (run --rm operations (check (daily|weekly)|backup.*)|up -d --wait|restart prometheus)": _RUNBOOK,
+    r"docker compose (exec|logs|ps|restart|stats) .*|docker compose up -d elasticsearch": _RUNBOOK,
+    r"curl .*http://localhost:909[03]/.*|promtool check rules .*": _RUNBOOK,
     r"docker compose (--profile traffic )?up -d( traffic)?": "tests/docker/test_stack.py::test_traffic_flows_on_demand",
     r"ml-app evaluate --data .*": "tests/app/test_model.py::test_figures_on_the_real_file",
     r"ml-app evaluate": "tests/app/test_commands.py::test_evaluate_measures_the_active_model",

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from compose.console.definitions import watched
-from compose.console.evaluation import Curve
+from compose.console.evaluation import Curve, merged
 from compose.console.history import History, NeedsPrometheusError, PrometheusHistory, SampleHistory
 from compose.console.samples import Floats
 from compose.provision.alerts import Alert
@@ -48,15 +48,14 @@ def phases(alert: Alert, curves: list[Curve], times: Floats) -> list[State]:
     """
     hold = seconds(alert.hold)
     result = []
-    for curve in curves:
+    for curve in merged(curves, named=False):
         if not curve.there[-1]:
             continue
         quiet = np.flatnonzero(~curve.there)
         first = int(quiet[-1]) + 1 if len(quiet) else 0
         since = float(times[first])
         phase: Phase = "firing" if float(times[-1]) - since >= hold else "pending"
-        labels = {name: value for name, value in curve.labels.items() if name != "__name__"}
-        result.append(State(alert=alert, phase=phase, since=since, labels=labels, value=float(curve.values[-1])))
+        result.append(State(alert=alert, phase=phase, since=since, labels=curve.labels, value=float(curve.values[-1])))
     return result or [State(alert=alert, phase="inactive")]
 
 

@@ -113,6 +113,8 @@ class Evaluator:
                 return self._window(asked, grown)
             case "avg_over_time":
                 return self._window(arguments[0], lambda s, t, w: windows.mean(s, t, w, left_open=self.left_open))
+            case "changes":
+                return self._window(arguments[0], lambda s, t, w: windows.changes(s, t, w, left_open=self.left_open))
             case "predict_linear":
                 ahead = self._number(arguments[1])
                 return self._window(
@@ -177,7 +179,7 @@ class Evaluator:
 
     def _binary(self, tree: Binary) -> Value:
         left, right = self._value(tree.left), self._value(tree.right)
-        if tree.operator in ("and", "or"):
+        if tree.operator in ("and", "unless", "or"):
             return self._sets(tree, _as_vector(left), _as_vector(right))
         with np.errstate(divide="ignore", invalid="ignore"):
             if not isinstance(left, list) and not isinstance(right, list):
@@ -195,19 +197,38 @@ class Evaluator:
             return found
 
         nowhere = np.zeros(len(self.times), bool)
-        if tree.operator == "and":
+        if tree.operator in ("and", "unless"):
             known = seen(right)
+            both = [known.get(_signature(c.labels, tree.on), nowhere) for c in left]
             return [
-                Curve(c.labels, c.values, c.there & known.get(_signature(c.labels, tree.on), nowhere)) for c in left
+                Curve(c.labels, c.values, c.there & (there if tree.operator == "and" else ~there))
+                for c, there in zip(left, both, strict=True)
             ]
         known = seen(left)
         more = [Curve(c.labels, c.values, c.there & ~known.get(_signature(c.labels, tree.on), nowhere)) for c in right]
-        return left + [curve for curve in more if curve.there.any()]
+        return merged([*left, *(curve for curve in more if curve.there.any())])
+
+
+def merged(curves: Vector, *, named: bool = True) -> Vector:
+    """Return the curves with those of the same labels put together: of two at one moment the earlier one's value.
+
+    Args:
+        named: the metric's name is one of the labels.
+    """
+    found: dict[tuple[tuple[str, str], ...], Curve] = {}
+    for curve in curves:
+        key = tuple(sorted((name, value) for name, value in curve.labels.items() if named or name != "__name__"))
+        first = found.get(key)
+        if first is None:
+            found[key] = Curve(dict(key), curve.values, curve.there)
+        else:
+            found[key] = Curve(dict(key), np.where(first.there, first.values, curve.values), first.there | curve.there)
+    return list(found.values())
 
 
 def _as_vector(value: Value) -> Vector:
     if not isinstance(value, list):
-        raise TypeError("`and` and `or` stand between series, not numbers")
+        raise TypeError("`and`, `unless` and `or` stand between series, not numbers")
     return value
 
 

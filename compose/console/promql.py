@@ -1,7 +1,7 @@
 """Reads the part of PromQL that our panels, rules and alerts use into a tree; anything else is refused by name.
 
 Grammar: https://prometheus.io/docs/prometheus/latest/querying/basics/ and …/operators/. Left out on purpose, because no
-definition uses it: subqueries, `@`, `bool`, group_left/right, unless, `%`, `^`, by-less grouping with `without`.
+definition uses it: subqueries, `@`, `bool`, group_left/right, `%`, `^`, by-less grouping with `without`.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ class Binary(msgspec.Struct, frozen=True):
 Expression = Number | Selector | Call | Aggregate | Binary
 
 FUNCTIONS = {
-    "rate": 1, "increase": 1, "avg_over_time": 1, "predict_linear": 2, "histogram_quantile": 2, "absent": 1,
-    "vector": 1, "time": 0,
+    "rate": 1, "increase": 1, "changes": 1, "avg_over_time": 1, "predict_linear": 2, "histogram_quantile": 2,
+    "absent": 1, "vector": 1, "time": 0,
 }  # fmt: skip
 AGGREGATES = ("sum", "min", "max", "count")
 COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
 # lowest first; all are left-associative
-PRECEDENCE: tuple[tuple[str, ...], ...] = (("or",), ("and",), COMPARISONS, ("+", "-"), ("*", "/"))
+PRECEDENCE: tuple[tuple[str, ...], ...] = (("or",), ("and", "unless"), COMPARISONS, ("+", "-"), ("*", "/"))
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<duration>\d+(?:ms|[smhdw])\b)

@@ -17,7 +17,7 @@ Mood = Literal["good", "attention", "bad", "unknown"]
 RANK: dict[Mood, int] = {"good": 0, "unknown": 1, "attention": 2, "bad": 3}
 WORD: dict[Mood, str] = {"good": "Well", "attention": "Needs attention", "bad": "Unwell", "unknown": "Not known"}
 ICON: dict[Mood, str] = {"good": "✓", "attention": "!", "bad": "✕", "unknown": "?"}
-PIPELINE_JOBS = ("shipper", "store", "elasticsearch")
+PIPELINE_JOBS = ("shipper", "store", "elasticsearch-exporter")
 
 
 class Kpi(msgspec.Struct, frozen=True, kw_only=True):

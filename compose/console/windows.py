@@ -1,4 +1,4 @@
-"""PromQL's functions over a window of a series, for many moments at once: rate, increase, mean, straight line.
+"""PromQL's functions over a window of a series, for many moments at once: rate, increase, changes, mean, straight line.
 
 The extrapolation is Prometheus's own (promql/functions.go, extrapolatedRate); version 3 made windows open on the left
 and changed the order of two limits, so both are here.
@@ -72,6 +72,15 @@ def mean(series: Series, times: Floats, window: float, *, left_open: bool) -> Fl
     with np.errstate(divide="ignore", invalid="ignore"):
         means: Floats = np.where(after > first, (sums[after] - sums[first]) / (after - first), np.nan)
     return means
+
+
+def changes(series: Series, times: Floats, window: float, *, left_open: bool) -> Floats:
+    """Return changes() at each moment: how often the value became another one; NaN where the window is empty."""
+    first, after = bounds(series, times, window, left_open=left_open)
+    if not len(series.values):
+        return np.full(len(times), np.nan)
+    other = np.concatenate(([0], np.cumsum(np.diff(series.values) != 0)))  # up to and with each sample
+    return np.where(after > first, other[after - 1] - other[np.minimum(first, len(other) - 1)], np.nan).astype(float)
 
 
 def line(series: Series, times: Floats, window: float, ahead: Floats, *, left_open: bool) -> Floats:

@@ -11,6 +11,20 @@ WEBHOOK_FILE = "/run/secrets/alert_webhook_url"
 WATCHDOG_FILE = "/run/secrets/watchdog_webhook_url"
 
 
+# A cause that is told, what then need not be told, and the labels that both have to share: one fault, one message.
+COVERS: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
+    # A service that is down neither serves nor ships.
+    (('alertname="ServiceDown"', 'severity="critical"'), "ServiceUnstable", ("stack", "job", "instance")),
+    (('alertname="ServiceDown"', 'severity="critical"', 'job="app"'), "NoPredictions", ("stack",)),
+    # Lines wait because the store takes none, and the shipper says so.
+    (('alertname="ServiceDown"', 'severity="critical"', 'job="store"'), "ShipperLag|ShipperNotReady", ("stack",)),
+    (('alertname="ElasticsearchDown"',), "ElasticsearchRed|ShipperLag|ShipperNotReady", ("stack",)),
+    (('alertname="ElasticsearchRed"',), "ShipperLag|ShipperNotReady", ("stack",)),
+    (('alertname="StoreDiskFilling"', 'severity="critical"'), "ShipperLag|ShipperNotReady", ("stack",)),
+    (('alertname="ShipperLag"',), "ShipperNotReady", ("stack", "instance")),
+)
+
+
 def configuration(
     *, webhook: dict[str, str] | None = None, watchdog: dict[str, str] | None = None, group_wait: str = "30s",
     group_interval: str = "5m", repeat_interval: str = "4h",
@@ -26,7 +40,8 @@ def configuration(
     content: dict[str, Any] = {
         "route": {
             "receiver": "people",
-            "group_by": ["alertname", "job"],
+            # When a machine goes, all of its services do: one message.
+            "group_by": ["stack", "alertname"],
             "group_wait": group_wait,
             "group_interval": group_interval,
             "repeat_interval": repeat_interval,
@@ -47,14 +62,9 @@ def configuration(
             {
                 "source_matchers": ['severity="critical"'],
                 "target_matchers": ['severity="warning"'],
-                "equal": ["alertname", "job", "instance", "feature"],
+                "equal": ["stack", "alertname", "job", "instance", "feature"],
             },
-            # A service that is down neither serves nor ships: one message is enough.
-            {
-                "source_matchers": ['alertname="ServiceDown"', 'severity="critical"', 'job="app"'],
-                "target_matchers": ['alertname="NoPredictions"'],
-                "equal": ["stack"],
-            },
+            *(_covers(*rule) for rule in COVERS),
         ],
         "receivers": [
             _receiver("people", webhook),
@@ -63,6 +73,14 @@ def configuration(
         ],
     }
     return yaml_text(content)
+
+
+def _covers(cause: tuple[str, ...], effects: str, equal: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "source_matchers": list(cause),
+        "target_matchers": [f'alertname=~"{effects}"' if "|" in effects else f'alertname="{effects}"'],
+        "equal": list(equal),
+    }
 
 
 def _receiver(name: str, webhook: dict[str, str] | None) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         severity: `critical` silences `warning` of the same name.
         expr: PromQL that has a result while the condition holds.
         hold: how long it has to hold first, as Prometheus writes durations.
+        keep: how long it goes on firing once its condition holds no more, so that a scrape that was missed does not
+            resolve it. (Prometheus 2.42 or later.)
         summary: one line.
         description: what it means, with `{{ $value }}` where that helps.
         guide: one of the guide's own.
@@ -39,6 +41,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     description: str
     guide: bool = False
+    keep: str = "2m"
 
     @property
     def key(self) -> str:
@@ -78,6 +81,15 @@ def groups(objectives: Objectives | None = None) -> tuple[Group, ...]:
 def alerts(objectives: Objectives | None = None) -> tuple[Alert, ...]:
     """Return every alert."""
     return tuple(alert for group in groups(objectives) for alert in group.alerts)
+
+
+def grown(counter: str, by: float = 0) -> str:
+    """Return the condition that a counter grew by more than `by` in a quarter of an hour.
+
+    `increase` needs a sample from before: a counter that stands above nothing at its very first scrape, because the
+    part counted before anybody looked, would never be told.
+    """
+    return f"increase({counter}[15m]) > {number(by)} or {counter} > {number(by)} unless {counter} offset 15m"
 
 
 def number(value: float) -> str:

@@ -9,13 +9,12 @@ from compose.provision.panels import PREDICT
 COUNT = "http_requests_total"
 BUCKET = "http_request_duration_seconds_bucket"
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
-# times the budget, long window, short window, severity; the workbook's, with its recommended short windows
-BURNS: tuple[tuple[float, str, str, Severity], ...] = (
-    (14.4, "1h", "5m", "critical"),
-    (6, "6h", "30m", "critical"),
-    (3, "1d", "2h", "warning"),
-    (1, "3d", "6h", "warning"),
-)
+# severity → times the budget, long window, short window; the workbook's, with its recommended short windows
+BURNS: dict[Severity, tuple[tuple[float, str, str], ...]] = {
+    "warning": ((3, "1d", "2h"), (1, "3d", "6h")),
+    "critical": ((14.4, "1h", "5m"), (6, "6h", "30m")),
+}
+HOLDS: dict[Severity, str] = {"warning": "15m", "critical": "2m"}
 
 
 def recordings(aims: Objectives) -> tuple[Recording, ...]:
@@ -42,61 +41,32 @@ def recordings(aims: Objectives) -> tuple[Recording, ...]:
 
 
 def alerts(aims: Objectives) -> tuple[Alert, ...]:
-    """Return four burn-rate alerts for each of both objectives."""
-    made = []
-    for factor, long, short, severity in BURNS:
-        made.append(
-            _burn(
-                f"PredictionErrorBudgetBurn{_speed(long)}",
-                "ml:predict_errors:ratio_rate",
-                factor,
-                (long, short),
-                severity,
-                1 - aims.availability,
-                aims.burn_requests,
-                f"availability objective of {aims.availability * 100:g} %",
-            )
-        )
-    for factor, long, short, severity in BURNS:
-        budget = 1 - aims.latency_share
-        made.append(
-            _burn(
-                f"PredictionLatencyBudgetBurn{_speed(long)}",
-                "ml:predict_slow:ratio_rate",
-                factor,
-                (long, short),
-                severity,
-                budget,
-                aims.burn_requests,
-                f"objective that {aims.latency_share * 100:g} % take less than {aims.latency:g} s",
-            )
-        )
-    return tuple(made)
+    """Return the burn-rate alerts of both objectives, warning before critical.
 
-
-def _burn(
-    name: str,
-    ratio: str,
-    factor: float,
-    windows: tuple[str, str],
-    severity: Severity,
-    budget: float,
-    requests: int,
-    objective: str,
-) -> Alert:
-    long, short = windows
-    limit = number(factor * budget)
-    return Alert(
-        name=name,
-        severity=severity,
-        expr=f"{ratio}{long} > {limit} and {ratio}{short} > {limit} "
-        f"and ml:predict_requests:increase{long} >= {requests}",
-        hold="2m" if severity == "critical" else "15m",
-        summary=f"The budget of the {objective} burns {factor:g} times too fast",
-        description=f"{{{{ $value | humanizePercentage }}}} of the prediction requests of the last {long} missed the "
-        f"{objective}, and of the last {short} as many.",
+    The windows of a severity are one alert: an outage burns the budget at every pace at once, and is one message.
+    """
+    errors = f"availability objective of {aims.availability * 100:g} %"
+    slow = f"objective that {aims.latency_share * 100:g} % take less than {aims.latency:g} s"
+    objectives = (
+        ("PredictionErrorBudgetBurn", "ml:predict_errors:ratio_rate", 1 - aims.availability, errors),
+        ("PredictionLatencyBudgetBurn", "ml:predict_slow:ratio_rate", 1 - aims.latency_share, slow),
+    )
+    return tuple(
+        Alert(
+            name=name,
+            severity=severity,
+            expr=" or ".join(_burns(ratio, budget, aims.burn_requests, *each) for each in steps),
+            hold=HOLDS[severity],
+            summary=f"The budget of the {objective} burns too fast",
+            description=f"{{{{ $value | humanizePercentage }}}} of the prediction requests missed the {objective}: "
+            + " or ".join(f"{factor:g} times the budget over {long} and {short}" for factor, long, short in steps)
+            + ".",
+        )
+        for name, ratio, budget, objective in objectives
+        for severity, steps in BURNS.items()
     )
 
 
-def _speed(window: str) -> str:
-    return {"1h": "Fast", "6h": "Medium", "1d": "Slow", "3d": "VerySlow"}[window]
+def _burns(ratio: str, budget: float, requests: int, factor: float, long: str, short: str) -> str:
+    limit = number(factor * budget)
+    return f"{ratio}{long} > {limit} and {ratio}{short} > {limit} and ml:predict_requests:increase{long} >= {requests}"

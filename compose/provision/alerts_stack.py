@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from compose.provision.alerts import Alert, Severity, number
+from compose.provision.alerts import Alert, Severity, grown, number
 from compose.provision.objectives import Objectives
 
-LOST = "ml_shipper_lost_bytes_total"
+# Who is told at night when it does not answer: not for what only looks on.
+PAGING = 'job!~"grafana|elasticsearch-exporter"'
 
 
 def alerts(aims: Objectives) -> tuple[Alert, ...]:
@@ -14,18 +15,36 @@ def alerts(aims: Objectives) -> tuple[Alert, ...]:
 
 
 def _services() -> list[Alert]:
-    steps: list[tuple[Severity, str]] = [("warning", "1m"), ("critical", "3m")]
+    steps: list[tuple[Severity, str, str]] = [("warning", "1m", "up"), ("critical", "3m", f"up{{{PAGING}}}")]
+    # Three outages are five or six changes; a deployment and its rollback are four.
+    often = "changes(up[15m]) > 4"
+    loops: list[tuple[Severity, str, str]] = [
+        ("warning", often, "0s"),
+        ("critical", f"{often} and avg_over_time(up{{{PAGING}}}[15m]) < 0.8", "5m"),
+    ]
     down = [
         Alert(
             name="ServiceDown",
             severity=severity,
-            expr="up == 0",
+            expr=f"{series} == 0",
             hold=hold,
             summary="{{ $labels.job }} does not answer",
             description=f"{{{{ $labels.instance }}}} of {{{{ $labels.job }}}} has not answered a scrape for {hold}.",
             guide=True,
         )
-        for severity, hold in steps
+        for severity, hold, series in steps
+    ]
+    unstable = [
+        Alert(
+            name="ServiceUnstable",
+            severity=severity,
+            expr=expr,
+            hold=hold,
+            summary="{{ $labels.job }} comes and goes",
+            description="{{ $labels.instance }} of {{ $labels.job }} stopped and began to answer three times or more "
+            "in a quarter of an hour: it is started again and again, or has no time to answer.",
+        )
+        for severity, expr, hold in loops
     ]
     missing = [
         Alert(
@@ -37,12 +56,15 @@ def _services() -> list[Alert]:
             description="It is not even asked: the scrape configuration lost it.",
         )
     ]
-    return down + missing
+    return down + unstable + missing
 
 
 def _shipper(aims: Objectives) -> list[Alert]:
     lags: list[tuple[Severity, float]] = [("warning", aims.lag), ("critical", aims.lag_critical)]
-    silences: list[tuple[Severity, str, str]] = [("warning", "300", "1m"), ("critical", "1800", "1m")]
+    refused: list[tuple[Severity, int, str, str]] = [
+        ("warning", 0, "log lines for their content", ""),
+        ("critical", 100, "many log lines", ", which are bounded"),
+    ]
     return [
         *(
             Alert(
@@ -55,33 +77,24 @@ def _shipper(aims: Objectives) -> list[Alert]:
             )
             for severity, lag in lags
         ),
+        Alert(
+            name="ShipperNotReady",
+            severity="warning",
+            expr="ml_shipper_ready == 0",
+            hold="5m",
+            summary="The shipper waits for somebody to act",
+            description="Its /ready says for what: a refused login, a missing index, a file that it may not read.",
+        ),
         *(
             Alert(
-                name="ShipperNotAcknowledging",
+                name="ShipperDeadLetters",
                 severity=severity,
-                expr=f"time() - ml_shipper_last_acknowledgement_timestamp_seconds > {seconds} "
-                "and ml_shipper_lag_bytes > 0",
-                hold=hold,
-                summary="The shipper has lines to send and Elasticsearch acknowledges none",
-                description="The last acknowledgement was {{ $value | humanizeDuration }} ago.",
+                expr=grown("ml_shipper_dead_letters_total", by),
+                hold="0s",
+                summary=f"Elasticsearch refuses {what}",
+                description=f"{{{{ $value | humanize }}}} lines in 15 minutes went to the dead-letter files{more}.",
             )
-            for severity, seconds, hold in silences
-        ),
-        Alert(
-            name="ShipperDeadLetters",
-            severity="warning",
-            expr="increase(ml_shipper_dead_letters_total[15m]) > 0",
-            hold="0s",
-            summary="Elasticsearch refuses log lines for their content",
-            description="{{ $value | humanize }} lines in 15 minutes went to the dead-letter files.",
-        ),
-        Alert(
-            name="ShipperDeadLetters",
-            severity="critical",
-            expr="increase(ml_shipper_dead_letters_total[15m]) > 100",
-            hold="0s",
-            summary="Elasticsearch refuses many log lines",
-            description="{{ $value | humanize }} lines in 15 minutes went to the dead-letter files, which are bounded.",
+            for severity, by, what, more in refused
         ),
     ]
 
@@ -91,18 +104,26 @@ def _losses() -> list[Alert]:
         Alert(
             name="LogLinesDropped",
             severity="critical",
-            expr="increase(ml_log_dropped_total[15m]) > 0",
+            expr=grown("ml_log_dropped_total"),
             hold="0s",
             summary="The service could not write log lines",
-            description="{{ $value | humanize }} lines in 15 minutes were not written: disk full or not writable.",
+            description="{{ $value | humanize }} lines in 15 minutes were not written: {{ $labels.reason }}.",
         ),
         Alert(
             name="LogBytesLost",
             severity="critical",
-            expr=f"increase({LOST}[15m]) > 0",
+            expr=grown("ml_shipper_lost_bytes_total"),
             hold="0s",
-            summary="Log files vanished before they were shipped",
+            summary="Log files were cut or removed before they were shipped",
             description="{{ $value | humanize1024 }}B were gone before Elasticsearch acknowledged them.",
+        ),
+        Alert(
+            name="LogFilesLost",
+            severity="critical",
+            expr=grown('ml_shipper_files_changes_total{event="lost_files"}'),
+            hold="0s",
+            summary="Log files vanished before the shipper saw them",
+            description="{{ $value | humanize }} numbers are missing in the row of the service's log files.",
         ),
         Alert(
             name="LogDiskFilling",
@@ -135,6 +156,15 @@ def _store() -> list[Alert]:
         ("critical", "0.1", "ml_store_disk_reserve_bytes", "2m"),
     ]
     return [
+        Alert(
+            name="ElasticsearchDown",
+            severity="critical",
+            # The exporter answers then, too, but has no state to tell; newer ones have no metric that says so.
+            expr='up{job="elasticsearch-exporter"} == 1 unless on (instance) elasticsearch_cluster_health_status',
+            hold="3m",
+            summary="Elasticsearch does not answer",
+            description="Its exporter cannot reach it: nothing can be searched, and the lines stay in their files.",
+        ),
         Alert(
             name="ElasticsearchRed",
             severity="critical",
@@ -179,10 +209,11 @@ def _watchers() -> list[Alert]:
         Alert(
             name="AlertmanagerNotificationsFailing",
             severity="critical",
-            expr="sum by (instance, integration) (increase(alertmanager_notifications_failed_total[5m])) > 0",
+            # A group is tried again every five minutes: a shorter window would see nothing between two failures.
+            expr="sum by (instance, integration) (increase(alertmanager_notifications_failed_total[15m])) > 0",
             hold="5m",
             summary="Alertmanager cannot deliver by {{ $labels.integration }}",
-            description="{{ $value | humanize }} notifications failed in five minutes: nobody is told.",
+            description="{{ $value | humanize }} notifications failed in a quarter of an hour: nobody is told.",
         ),
         Alert(
             name="Watchdog",
@@ -191,5 +222,6 @@ def _watchers() -> list[Alert]:
             hold="0s",
             summary="The alerting works",
             description="It always fires: whoever receives it raises the alarm when it stops coming.",
+            keep="0s",
         ),
     ]

@@ -18,7 +18,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What is scraped: job, `host:port`, path."""
+    """What is scraped: job (named as its part of the stack is), `host:port`, path."""
 
     job: str
     address: str
@@ -28,7 +28,7 @@ class Target(msgspec.Struct, frozen=True):
 DOCKER_TARGETS = (
     Target("app", "app:5000"),
     Target("shipper", "shipper:9108"),
-    Target("elasticsearch", "elasticsearch-exporter:9114"),
+    Target("elasticsearch-exporter", "elasticsearch-exporter:9114"),
     Target("prometheus", "localhost:9090"),
     Target("alertmanager", "alertmanager:9093"),
     Target("grafana", "grafana:3000"),
@@ -86,7 +86,8 @@ def rules(objectives: Objectives | None = None, *, compressed: float = 1, runboo
 
     Args:
         objectives: the numbers; None for the defaults.
-        compressed: how many times shorter `for` and the intervals are: only for tests that cannot wait for minutes.
+        compressed: how many times shorter `for`, `keep_firing_for` and the intervals are: only for tests that cannot
+            wait for minutes.
         runbook: address of the page that the alerts point to; empty: its path in the sources.
     """
     return yaml_text({"groups": [_group(group, compressed, runbook) for group in groups(objectives)]})
@@ -99,6 +100,7 @@ def _group(group: Group, compressed: float, runbook: str) -> dict[str, Any]:
             "alert": alert.name,
             "expr": alert.expr,
             "for": shorter(alert.hold, compressed),
+            **({} if alert.keep == "0s" else {"keep_firing_for": shorter(alert.keep, compressed)}),
             "labels": {"severity": alert.severity},
             "annotations": {
                 "summary": alert.summary,

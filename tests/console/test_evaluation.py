@@ -144,7 +144,7 @@ def test_an_alert_fires_when_prometheus_fires_it(key: str, case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "expr", ["topk(3, up)", "up[5m:1m]", "up unless down", "sum without (job) (up)", "rate(up[5m])[", "x @ 5", ""]
+    "expr", ["topk(3, up)", "up[5m:1m]", "up % 2", "sum without (job) (up)", "rate(up[5m])[", "x @ 5", ""]
 )
 def test_what_cannot_be_evaluated_is_refused(expr: str) -> None:
     """An expression outside the part that is evaluated ends in an error that names it, never in a number."""
@@ -158,6 +158,17 @@ def test_a_counter_that_begins_anew_goes_on(open_left: bool, by_hand: float) -> 
     held = case_samples({"c_total": "2 4 1 5"})
     (curve,) = evaluate(held, parse("increase(c_total[3m])"), np.array([180.0]), left_open=open_left)
     assert curve.values[0] == pytest.approx(by_hand)
+
+
+def test_a_condition_that_goes_on_by_its_other_half_goes_on() -> None:
+    """What holds by the left side of `or` and then by the right one is one alert, held since the first."""
+    alert = Alert(
+        name="Either", severity="warning", expr="a > 0 or b > 0", hold="4m", summary="", description=""
+    )  # fmt: skip
+    series = {'a{job="x"}': "1 1 1 0 0 0", 'b{job="x"}': "0 0 0 1 1 1"}
+    times: Floats = np.arange(6, dtype=np.float64) * 60
+    (state,) = phases(alert, evaluate(case_samples(series), parse(alert.expr), times), times)
+    assert (state.phase, state.since, state.labels) == ("firing", 0, {"job": "x"})
 
 
 def test_the_objectives_are_followed() -> None:

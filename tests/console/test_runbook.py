@@ -40,17 +40,10 @@ def test_blocks_are_read() -> None:
 
 
 def test_what_stands_before_the_alerts_is_shown() -> None:
-    """The letter that stands for a command in many sections is explained on the page as in the file."""
+    """What the commands of the sections are on a stack without Docker stands on the page as in the file."""
     assert runbook.opening("# T\nOne.\ntwo\n\nThree\n## A\nb\n") == ["One.\ntwo", "Three"]
-    assert "stands for python3 compose status" in " ".join(
-        str(piece) for each in runbook.layout()._traverse() if isinstance(each, html.P) for piece in words(each)
-    )
-
-
-def words(component: html.P) -> list[str]:
-    """Return a paragraph's text as one element of a list."""
-    pieces = component.children if isinstance(component.children, list) else [component.children]
-    return ["".join(str(getattr(piece, "children", piece)) for piece in pieces)]
+    tables = [str(each.children) for each in runbook.layout()._traverse() if isinstance(each, html.Pre)]
+    assert any("| docker compose ps | python3 compose status |" in table for table in tables)
 
 
 def told(text: str) -> set[str]:

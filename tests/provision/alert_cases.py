@@ -70,7 +70,7 @@ def _drift(psi: float) -> Series:
 
 def _store_disk(available: float, free: float) -> Series:
     """Free share of Elasticsearch's volume; free bytes of the embedded store, of which 64 MiB are kept."""
-    labels = 'instance="e",job="elasticsearch",mount="/data"'
+    labels = 'instance="e",job="elasticsearch-exporter",mount="/data"'
     own = 'instance="s",job="store"'
     return (
         _flat("elasticsearch_filesystem_data_available_bytes", available * 100e9, labels)
@@ -81,35 +81,42 @@ def _store_disk(available: float, free: float) -> Series:
 
 
 def _health(red: int) -> Series:
-    labels = 'cluster="c",instance="e",job="elasticsearch",color='
+    labels = 'cluster="c",instance="e",job="elasticsearch-exporter",color='
     name = "elasticsearch_cluster_health_status"
     return _flat(name, red, f'{labels}"red"') | _flat(name, 1 - red, f'{labels}"yellow"')
 
 
-def _unacknowledged(lag: int) -> Series:
-    return _flat("ml_shipper_last_acknowledgement_timestamp_seconds", 0) | _flat("ml_shipper_lag_bytes", lag)
+def _failing(rate: float, a_minute: int) -> Series:
+    return _flat("ml_prediction_error_rate", rate) | _rising("ml_prediction_failures_total", a_minute)
 
 
+def _unlabelled(live: int, activated: int, predictions: int) -> Series:
+    return (
+        _flat("ml_model_metrics_live", live)
+        | _flat("ml_model_activated_timestamp_seconds", activated, 'instance="a",job="app",version="1"')
+        | _rising("ml_predictions_total", predictions)
+    )
+
+
+def _loops(labels: str = 'instance="a",job="app"') -> Series:
+    return {f"up{{{labels}}}": "1 0 " * (MINUTES // 2)}
+
+
+EXPORTER = 'instance="e",job="elasticsearch-exporter"'
+LOST_FILES = 'instance="a",job="app",event="lost_files"'
+DEPLOYMENTS = {'up{instance="a",job="app"}': f"1 0 1 1 0 1+0x{MINUTES}"}  # a new version, and back to the old one
 SHORT_OF_TRAFFIC = _requests(2, 1)  # half of 120 requests in the hour fail: too few to judge
 
 CASES: dict[str, Case] = {
-    "PredictionErrorBudgetBurnFast/critical": Case(
-        fires=_requests(1000, 20), at=3, below=(_requests(1000, 14), SHORT_OF_TRAFFIC)
+    "PredictionErrorBudgetBurn/warning": Case(fires=_requests(1000, 2), at=16, below=(_requests(2000, 1),)),
+    "PredictionErrorBudgetBurn/critical": Case(
+        fires=_requests(1000, 7), at=3, below=(_requests(1000, 5), SHORT_OF_TRAFFIC)
     ),
-    "PredictionErrorBudgetBurnMedium/critical": Case(fires=_requests(1000, 7), at=3, below=(_requests(1000, 5),)),
-    "PredictionErrorBudgetBurnSlow/warning": Case(fires=_requests(1000, 4), at=16, below=(_requests(1000, 2),)),
-    "PredictionErrorBudgetBurnVerySlow/warning": Case(fires=_requests(1000, 2), at=16, below=(_requests(2000, 1),)),
-    "PredictionLatencyBudgetBurnFast/critical": Case(
-        fires=_durations(200, 1000, 1000), at=3, below=(_durations(300, 1000, 1000), _durations(0, 2, 2))
-    ),
-    "PredictionLatencyBudgetBurnMedium/critical": Case(
-        fires=_durations(650, 1000, 1000), at=3, below=(_durations(750, 1000, 1000),)
-    ),
-    "PredictionLatencyBudgetBurnSlow/warning": Case(
-        fires=_durations(800, 1000, 1000), at=16, below=(_durations(870, 1000, 1000),)
-    ),
-    "PredictionLatencyBudgetBurnVerySlow/warning": Case(
+    "PredictionLatencyBudgetBurn/warning": Case(
         fires=_durations(900, 1000, 1000), at=16, below=(_durations(960, 1000, 1000),)
+    ),
+    "PredictionLatencyBudgetBurn/critical": Case(
+        fires=_durations(650, 1000, 1000), at=3, below=(_durations(750, 1000, 1000), _durations(0, 2, 2))
     ),
     "ModelAccuracyLow/warning": Case(
         fires=_flat("ml_model_accuracy", 0.899), at=5, below=(_flat("ml_model_accuracy", 0.9),)
@@ -121,35 +128,43 @@ CASES: dict[str, Case] = {
         fires=_flat("ml_prediction_error_rate", 0.051), at=2, below=(_flat("ml_prediction_error_rate", 0.05),)
     ),
     "PredictionErrorRateHigh/critical": Case(
-        fires=_flat("ml_prediction_error_rate", 0.101), at=2, below=(_flat("ml_prediction_error_rate", 0.1),)
+        fires=_failing(0.101, 1), at=5, below=(_failing(0.1, 1), _failing(0.101, 0)),
     ),
     "PredictionLatencyHigh/warning": Case(
         fires=_durations(90, 100, 100), at=6, below=(_durations(96, 100, 100), _durations(0, 0, 0))
     ),
     "PredictionLatencyHigh/critical": Case(
-        fires=_durations(50, 90, 100), at=6, below=(_durations(50, 96, 100), _durations(0, 0, 0))
+        fires=_durations(50, 90, 100),
+        at=6,
+        below=(_durations(50, 96, 100), _durations(0, 0, 3), _durations(0, 0, 0)),
     ),
     "MemorySpike/warning": Case(fires=_memory(451e6), at=80, below=(_memory(449e6),)),
     "MemorySpike/critical": Case(fires=_memory(601e6), at=80, below=(_memory(599e6),)),
     "NoPredictions/warning": Case(
-        fires=_flat("ml_predictions_total", 7, ""),
-        at=16,
-        below=({"ml_predictions_total": "".join(f"{step}+0x9 " for step in range(13))},),
+        fires=_traffic_stops(8), at=110, below=(_traffic_stops(7), _flat("ml_predictions_total", 7, ""))
     ),
-    "NoPredictions/critical": Case(fires=_traffic_stops(11), at=100, below=(_traffic_stops(9),)),
+    "NoPredictions/critical": Case(
+        fires=_traffic_stops(8), at=100, below=(_traffic_stops(7), _flat("ml_predictions_total", 7, ""))
+    ),
     "FeatureDrift/warning": Case(fires=_drift(0.21), at=15, below=(_drift(0.2),)),
     "FeatureDrift/critical": Case(fires=_drift(0.41), at=60, below=(_drift(0.4),)),
     "FeedbackTooThin/warning": Case(
-        fires=_rising("ml_predictions_total", 3000, "") | _flat("ml_feedback_total", 7, 'predicted="0",actual="0"'),
+        fires=_unlabelled(live=0, activated=-86400, predictions=3000),
         at=61,
         below=(
-            _rising("ml_predictions_total", 3000, "")
-            | _rising("ml_feedback_total", 4, 'predicted="0",actual="0"'),
-            _rising("ml_predictions_total", 10, "") | _flat("ml_feedback_total", 7, 'predicted="0",actual="0"'),
+            _unlabelled(live=1, activated=-86400, predictions=3000),
+            _unlabelled(live=0, activated=0, predictions=3000),
+            _unlabelled(live=0, activated=-86400, predictions=10),
         ),
     ),
     "ServiceDown/warning": Case(fires=_flat("up", 0), at=1, below=(_flat("up", 1),)),
-    "ServiceDown/critical": Case(fires=_flat("up", 0), at=3, below=(_flat("up", 1),)),
+    "ServiceDown/critical": Case(
+        fires=_flat("up", 0), at=3, below=(_flat("up", 1), _flat("up", 0, 'instance="g",job="grafana"'))
+    ),
+    "ServiceUnstable/warning": Case(fires=_loops(), at=5, below=(_flat("up", 1), DEPLOYMENTS)),
+    "ServiceUnstable/critical": Case(
+        fires=_loops(), at=10, below=(DEPLOYMENTS, _loops('instance="g",job="grafana"'))
+    ),
     "TargetMissing/critical": Case(
         fires=_flat("up", 1),
         at=5,
@@ -162,19 +177,28 @@ CASES: dict[str, Case] = {
     "ShipperLag/critical": Case(
         fires=_flat("ml_shipper_lag_seconds", 601), at=5, below=(_flat("ml_shipper_lag_seconds", 600),)
     ),
-    "ShipperNotAcknowledging/warning": Case(fires=_unacknowledged(1), at=7, below=(_unacknowledged(0),)),
-    "ShipperNotAcknowledging/critical": Case(fires=_unacknowledged(1), at=32, below=(_unacknowledged(0),)),
+    "ShipperNotReady/warning": Case(
+        fires=_flat("ml_shipper_ready", 0), at=5, below=(_flat("ml_shipper_ready", 1),)
+    ),
     "ShipperDeadLetters/warning": Case(
-        fires=_jump("ml_shipper_dead_letters_total", 1), at=3, below=(_flat("ml_shipper_dead_letters_total", 9),)
+        fires=_jump("ml_shipper_dead_letters_total", 1), at=3, below=(_flat("ml_shipper_dead_letters_total", 0),)
     ),
     "ShipperDeadLetters/critical": Case(
         fires=_jump("ml_shipper_dead_letters_total", 110), at=3, below=(_jump("ml_shipper_dead_letters_total", 80),)
     ),
     "LogLinesDropped/critical": Case(
-        fires=_jump("ml_log_dropped_total", 1), at=3, below=(_flat("ml_log_dropped_total", 9),)
+        fires=_jump("ml_log_dropped_total", 1), at=3, below=(_flat("ml_log_dropped_total", 0),)
     ),
     "LogBytesLost/critical": Case(
-        fires=_jump("ml_shipper_lost_bytes_total", 1), at=3, below=(_flat("ml_shipper_lost_bytes_total", 9),)
+        fires=_jump("ml_shipper_lost_bytes_total", 1), at=3, below=(_flat("ml_shipper_lost_bytes_total", 0),)
+    ),
+    "LogFilesLost/critical": Case(
+        fires=_jump("ml_shipper_files_changes_total", 1, LOST_FILES),
+        at=3,
+        below=(
+            _flat("ml_shipper_files_changes_total", 0, LOST_FILES),
+            _jump("ml_shipper_files_changes_total", 1, 'instance="a",job="app",event="deleted_files"'),
+        ),
     ),
     "LogDiskFilling/warning": Case(
         fires={"ml_log_disk_free_bytes": "2e9-7e6x130"},
@@ -186,6 +210,9 @@ CASES: dict[str, Case] = {
     ),
     "LogDiskFilling/critical": Case(
         fires=_flat("ml_log_disk_free_bytes", 511 * MIB), at=1, below=(_flat("ml_log_disk_free_bytes", 512 * MIB),)
+    ),
+    "ElasticsearchDown/critical": Case(
+        fires=_flat("up", 1, EXPORTER), at=3, below=(_flat("up", 1, EXPORTER) | _health(1), _flat("up", 0, EXPORTER))
     ),
     "ElasticsearchRed/critical": Case(fires=_health(1), at=2, below=(_health(0),)),
     "StoreDiskFilling/warning": Case(
