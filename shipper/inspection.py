@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,17 @@ from shipper.reader import volume_id
 from shipper.server import RefusedError, Server
 from shipper.settings import LOGIN, ShipperSettings
 from shipper.templates import Templates
+
+FILES_LOOKED_INTO = 100
+LOOKED_AT = 65_536  # bytes of a file
+GZIP = b"\x1f\x8b"
+# What the panels and the day of the index need, and what other loggers call it.
+ALSO_CALLED = {
+    "@timestamp": ("time", "timestamp", "ts", "asctime", "datetime", "date"),
+    "level": ("severity", "levelname", "lvl", "log.level"),
+    "message": ("msg", "event", "text"),
+}
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 class Finding(msgspec.Struct):
@@ -47,6 +58,7 @@ def _logs(settings: ShipperSettings) -> Iterator[Finding]:
     for path in unreadable:
         yield Finding("error", f"{path} cannot be read: give the shipper's user the right to")
     yield Finding("ok", f"{len(found)} log files, {sum(file.size for file in found.values()):,} bytes")
+    yield from _fields(sorted(file.path for file in found.values())[:FILES_LOOKED_INTO])
     folders = sorted({Path(file.path).parent for file in found.values()})
     if settings.delete_acknowledged:
         for folder in folders:
@@ -60,6 +72,54 @@ def _logs(settings: ShipperSettings) -> Iterator[Finding]:
                 "warning",
                 f"{folder} has no .volume-id: set SHIPPER_VOLUME_ID to a fixed text, or the host name stands in",
             )
+
+
+def _fields(paths: Sequence[str]) -> Iterator[Finding]:
+    """Tell of names that another writer gave to what the panels look for: each lack once, with the first file of it."""
+    told: set[str] = set()
+    for path in paths:
+        lack = lacking(_first_line(path))
+        if lack and lack not in told:
+            told.add(lack)
+            yield Finding("warning", f"{path}: {lack}")
+
+
+def _first_line(path: str) -> bytes:
+    """Return a file's first line without its end; empty when there is none yet, it is long, packed or not readable."""
+    try:
+        with Path(path).open("rb") as file:
+            line, newline, _ = file.read(LOOKED_AT).partition(b"\n")
+    except OSError:
+        return b""
+    return line if newline and not line.startswith(GZIP) else b""
+
+
+def lacking(line: bytes) -> str:
+    """Return which fields of the contract a line lacks, and what it calls them; empty when nothing is to be said.
+
+    Args:
+        line: raw, without its newline.
+    """
+    if not line.strip():
+        return ""
+    try:
+        fields = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        fields = None
+    if not isinstance(fields, dict):
+        return "its first line is no JSON object: such lines are sent as text"
+    missing = []
+    for name, others in ALSO_CALLED.items():
+        if name not in fields:
+            other = next((each for each in others if each in fields), None)
+            missing.append(f"no {name}" + (f" (`{other}` is not taken for it)" if other else ""))
+    level = fields.get("level", LEVELS[0])
+    if level not in LEVELS:
+        missing.append(f"a level that is none of {', '.join(LEVELS)}")
+    if not missing:
+        return ""
+    undated = "lines without @timestamp go to ml-pipeline-undated; " if "@timestamp" not in fields else ""
+    return f"its first line has {', '.join(missing)}: {undated}let its writer use these names, docs/own-service.md"
 
 
 def _state(settings: ShipperSettings) -> Finding:

@@ -8,7 +8,7 @@ MINUTE = 60.0
 MEANING = {
     "expired": "older than SHIPPER_RETENTION_DAYS, and not sent",
     "future": "dated more than a day ahead, sent to ml-pipeline-undated",
-    "undated": "without any time, sent to ml-pipeline-undated",
+    "undated": "without any time (@timestamp), sent to ml-pipeline-undated (`ml-shipper check` says what they lack)",
     "cut": "longer than SHIPPER_MAX_LINE_BYTES, cut and sent as text",
     "wrapped": "no JSON object, sent as text (search for logger:shipper)",
     "not_utf8": "not in UTF-8, repaired",

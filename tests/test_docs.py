@@ -56,6 +56,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 # -- commands
 
 PROGRAMS = (
+    ".venv/bin/ml-app",
     "apt-get", "cd", "cp", "curl", "docker", "export", "for", "git", "jq", "ml-app", "ml-shipper", "ml-stack", "mkdir",
     "openssl", "pip", "pipx", "pre-commit", "promtool", "python", "python3", "uv",
 )  # fmt: skip
@@ -68,6 +69,7 @@ _BOOTSTRAP = "tests/stack/test_bootstrap.py::test_a_launcher_works_from_another_
 _DEPENDENCIES = "tests/stack/test_dependencies.py"
 _OWN_SERVICE = "tests/stack/test_own_service.py::test_the_page_s_program_is_seen_by_every_log_panel"
 _STRANGER = "tests/stack/test_bare_debian.py::test_a_strangers_first_try"
+_HOST = "tests/docker/test_variants.py::test_with_the_app_on_the_host_its_lines_and_metrics_arrive"
 _SECURED, _SECURE = "docker compose .*compose.secure.yaml", "tests/docker/test_secure.py"
 _OPERATIONS = "tests/docker/test_operations.py"
 _ACCEPTED = "test_the_acceptance_script_passes_and_says_what_it_left_out"
@@ -82,6 +84,12 @@ ELSEWHERE = {
     r"python3 compose audit": f"{_DEPENDENCIES}::test_a_known_vulnerability_is_shown",
     r"python3 compose lock --upgrade": "tests/test_house.py::test_the_lock_holds_what_the_project_asks_for",
     r"python3 compose store|python3 orders\.py .*|mkdir -p logs": _OWN_SERVICE,
+    r"SHIPPER_PATHS=.* ml-shipper (check|run)|export PATH=.*": _OWN_SERVICE,
+    r"\./program \| jq .*": (
+        "tests/stack/test_own_service.py::test_the_page_s_other_loggers_write_the_contract_s_names"
+    ),
+    r"HOST_UID=.* docker compose .* up -d|APP_HOST=.* .venv/bin/ml-app serve|mkdir -p logs && openssl .*": _HOST,
+    r"\.venv/bin/ml-app train --if-missing": _HOST,
     r"export STACK_DIR=.*|python3 compose restore newest .*": (
         "tests/stack/test_local_restore.py::test_a_local_backup_is_put_back_into_a_new_folder"
     ),
@@ -106,15 +114,23 @@ ELSEWHERE = {
 }
 
 
+# Variables before a command: NAME=value, also quoted or of a command's output.
+_VARIABLES = re.compile(r"^(?:[A-Z][A-Z0-9_]*=(?:'[^']*'|\"[^\"]*\"|\$\([^)]*\)|[^\s'\"$]|\$(?!\())*\s+)+")
+
+
 def commands(page: Path) -> list[str]:
-    """The commands in a page's fenced blocks: continued lines joined, comments left out."""
+    """The commands in a page's fenced blocks: continued lines joined, comments left out.
+
+    In a block that says it is a shell's, each line is one; in a block of no language, which may be a drawing, each line
+    that begins with a program or with a variable.
+    """
     found = []
     for _fence, language, text in _FENCE.findall(page.read_text()):
         if language not in ("", "sh", "bash", "shell", "console"):
             continue
         for line in re.sub(r"\\\n\s*", " ", text).splitlines():
             bare = re.sub(r"(^|\s+)#.*$", "", line.removeprefix("$ ")).strip()
-            if bare.split(" ")[0] in PROGRAMS:
+            if bare and (language or _VARIABLES.match(bare) or bare.split(" ")[0] in PROGRAMS):
                 found.append(bare)
     return found
 
@@ -137,6 +153,39 @@ def test_the_tests_named_for_commands_exist_and_each_pattern_is_used() -> None:
         file, _, function = node.partition("::")
         assert re.search(rf"^def {function}\(", (ROOT / file).read_text(), re.MULTILINE), f"{node} is not there"
         assert any(re.fullmatch(pattern, command) for command in every), f"no page has a command like {pattern}"
+
+
+# A command in a sentence: not run, but what it calls and the options it names are there.
+VERBS = ("--all", "--fast", "--bench", "--soak", "--coverage", "--mutate")
+_CALLED = {
+    "ml-app": "ml-app", "ml-shipper": "ml-shipper", "ml-stack": "ml-stack", "python3 compose": "ml-stack",
+    "python -m app": "ml-app", "python -m shipper": "ml-shipper", "python -m compose.stack": "ml-stack",
+}  # fmt: skip
+
+
+def in_sentences(page: Path) -> list[str]:
+    """What a page's sentences and tables show in code."""
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_command_in_a_sentence_names_what_there_is(page: Path) -> None:
+    """Our programs have the subcommands and options that a page gives them; a test that is named is a file."""
+    for shown in [*in_sentences(page), *commands(page)]:
+        bare = _VARIABLES.sub("", shown).removeprefix(".venv/bin/")
+        way = next((way for way in _CALLED if bare.startswith(f"{way} ")), None)
+        if way is not None:
+            command: click.Command = importlib.import_module(PROGRAM_GROUPS[_CALLED[way]]).main
+            words = re.split(r"\s+", re.split(r"[|;&>]", bare.removeprefix(way), maxsplit=1)[0].strip())
+            while words and isinstance(command, click.Group) and words[0] != "X" and not words[0].startswith("-"):
+                assert words[0] in command.commands, f"{shown}: there is no {words[0]}"
+                command = command.commands[words.pop(0)]
+            known = {name for option in command.params for name in option.opts} | {"--help"}
+            assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, shown
+        if bare.startswith("python3 tests "):
+            for word in bare.split()[2:]:
+                assert not word.startswith("tests/") or (ROOT / word.partition("::")[0]).exists(), f"{shown}: {word}"
+                assert not word.startswith("--") or word in VERBS, shown
 
 
 def test_pre_commit_runs_what_is_here() -> None:

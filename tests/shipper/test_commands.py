@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -11,7 +12,10 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from shipper.deadletter import DeadLetters
+from shipper.inspection import lacking
 from tests.ports import free_port
 from tests.shipper import cluster as faults
 from tests.shipper.conftest import VOLUME, Shipping, line, until
@@ -87,6 +91,41 @@ def test_check_names_what_is_wrong(shipping: Shipping) -> None:
     wrong = command(shipping, "check", SHIPPER_FLUSH_SECOND="1")
     assert wrong.returncode == 1
     assert "did you mean SHIPPER_FLUSH_SECONDS" in wrong.stderr
+
+
+FOREIGN = [
+    (b'{"@timestamp": "2026-11-25T10:00:00Z", "level": "INFO", "message": "m"}', ""),
+    (b"", ""),
+    (b"a line of text", "no JSON object"),
+    (b"[1]", "no JSON object"),
+    (b'{"time": 1, "level": "INFO", "msg": "m"}', "no @timestamp (`time` is not taken for it), no message (`msg`"),
+    (
+        b'{"asctime": "x", "levelname": "INFO", "message": "m"}',
+        "no level (`levelname` is not taken for it): l",
+    ),
+    (b'{"@timestamp": "x", "message": "m"}', "has no level: let its writer use these names"),
+    (b'{"@timestamp": "x", "message": "m", "level": 30}', "has a level that is none of DEBUG, INFO"),
+    (b'{"@timestamp": "x", "message": "m", "level": ["INFO"]}', "has a level that is none of DEBUG, INFO"),
+]
+
+
+@pytest.mark.parametrize(("raw", "words"), FOREIGN, ids=[raw.decode() or "empty" for raw, _ in FOREIGN])
+def test_check_says_what_another_program_s_lines_lack(raw: bytes, words: str) -> None:
+    """No word where all is there, or nothing yet; else the field that is missing and what it is called instead."""
+    assert words in (found := lacking(raw))
+    assert bool(words) == bool(found)
+
+
+def test_check_looks_into_each_file(shipping: Shipping) -> None:
+    """One lack is told once, with the first file that has it; a packed file and an unfinished line are let be."""
+    (shipping.logs / "a.log").write_bytes(line(0))
+    for name in ("b.log", "c.log"):
+        (shipping.logs / name).write_bytes(b'{"ts": 1, "level": "INFO", "message": "m"}\n')
+    (shipping.logs / "d.log").write_bytes(b'{"half')
+    (shipping.logs / "e.log").write_bytes(gzip.compress(b"text\n" * 100))
+    said = [row for row in command(shipping, "check").stdout.splitlines() if "its first line" in row]
+    assert len(said) == 1
+    assert "b.log: its first line has no @timestamp (`ts` is not taken for it)" in said[0]
 
 
 def test_a_second_shipper_on_one_checkpoint_is_refused(shipping: Shipping) -> None:

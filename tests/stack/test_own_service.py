@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import os
 import re
 import subprocess
@@ -19,7 +21,10 @@ from compose.console.settings import ConsoleSettings
 from compose.console.store import Store
 from compose.console.timerange import Zone, parse_range
 from compose.provision.visualisations import LOG_LEVELS, REQUEST_DURATION, SUCCESS_RATE, search_body
+from shipper.inspection import lacking
 from tests.elasticsearch.embedded import EmbeddedStore
+from tests.optional import need
+from tests.test_docs import commands
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "own-service.md"
 
@@ -33,6 +38,51 @@ def store(tmp_path: Path) -> Iterator[str]:
     running.stop()
 
 
+def shell(command: str, folder: Path, store: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of the page; a shipper ends by itself once nothing grows."""
+    surroundings = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "SHIPPER_URL": store,
+        "SHIPPER_PORT": "0",
+        "SHIPPER_VOLUME_ID": "own-service",
+        "SHIPPER_IDLE_EXIT_SECONDS": "1",
+    }
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=surroundings, capture_output=True, text=True, check=False, timeout=240
+    )
+
+
+@pytest.mark.parametrize("language", ["python", "go", "sh"])
+def test_the_page_s_other_loggers_write_the_contract_s_names(language: str, tmp_path: Path) -> None:
+    """python-json-logger, log/slog, and jq behind a foreign program, as printed: `check` has nothing to say."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text().partition("## Other loggers' names")[2], re.DOTALL)
+    (text,) = [block for name, block in blocks if name == language]
+    written = tmp_path / "logs" / "other.jsonl"
+    written.parent.mkdir()
+    if language == "python":
+        (tmp_path / "service.py").write_text(text)
+        run = [sys.executable, "service.py", str(written)]
+    elif language == "go":
+        need("go", apt="golang")
+        (tmp_path / "main.go").write_text(text)
+        run = ["go", "run", "main.go", str(written)]
+    else:
+        need("jq", apt="jq")
+        line = '{"ts": "2026-11-26T04:12:08Z", "severity": "warning", "msg": "order 7"}'
+        (tmp_path / "program").write_text(f"#!/bin/sh\necho '{line}'\n")
+        (tmp_path / "program").chmod(0o755)
+        run = ["bash", "-c", text]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (raw,) = written.read_bytes().splitlines()
+    assert lacking(raw) == ""
+    fields = json.loads(raw)
+    assert fields["message"] == "order 7"
+    moment = dt.datetime.fromisoformat(fields["@timestamp"])
+    assert moment.utcoffset() == dt.timedelta(0)
+
+
 def test_the_page_s_program_is_seen_by_every_log_panel(store: str, tmp_path: Path) -> None:
     """The program as printed, our shipper and a store: 50 documents, each once, and the four panels are filled."""
     program = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -41,16 +91,10 @@ def test_the_page_s_program_is_seen_by_every_log_panel(store: str, tmp_path: Pat
     (tmp_path / "orders.py").write_text(program[1])
     (tmp_path / "logs").mkdir()
     subprocess.run([sys.executable, "orders.py", "logs/orders.jsonl"], cwd=tmp_path, check=True)
-    shipped = subprocess.run(
-        [sys.executable, "-P", "-m", "shipper", "drain", "--timeout", "120"],
-        cwd=tmp_path,
-        env={**os.environ, "SHIPPER_PATHS": "logs/*.jsonl", "SHIPPER_STATE_DIR": "state", "SHIPPER_URL": store},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    checked, shipped = (shell(command, tmp_path, store) for command in commands(PAGE) if "ml-shipper" in command)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "its first line" not in checked.stdout
     assert shipped.returncode == 0, shipped.stderr
-    assert "50 acknowledged" in shipped.stdout
     httpx.post(f"{store}/ml-pipeline-*/_refresh")
     assert httpx.get(f"{store}/ml-pipeline-*/_count?q=service:orders").json()["count"] == 50
 
