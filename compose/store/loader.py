@@ -19,7 +19,7 @@ from compose.store.pending import Pending
 from compose.store.rows import Operation
 from compose.store.settings import StoreSettings
 from compose.store.table import ROW_GROUP, Batch, Table
-from compose.store.translog import Translog
+from compose.store.translog import Translog, TranslogError
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +215,6 @@ class Loader:
                 everything, self._urgent = self._urgent or self._stopping, False
             try:
                 self.load_once(everything=everything)
-                self._translog.rotate(self.table.loaded, self.settings.translog_retention)
                 pause = 0.0
             except (duckdb.Error, OSError) as error:
                 self.last_error = f"loader: {error}"
@@ -225,6 +224,16 @@ class Loader:
                 if isinstance(error, duckdb.FatalException | duckdb.InternalException):
                     self._try_to_reopen()
                 pause = min(max(1.0, pause * 2), 30.0)
+            else:
+                self._rotate()
+
+    def _rotate(self) -> None:
+        """Begin a new file of the translog and delete old ones, where it is time to; else after the next load."""
+        try:
+            self._translog.rotate(self.table.loaded, self.settings.translog_retention)
+        except (OSError, TranslogError) as error:
+            self.last_error = f"translog: {error}"
+            log.exception("the translog could not be rotated")
 
     def load_once(self, *, everything: bool = True) -> None:
         """Load what waits.

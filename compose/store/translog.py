@@ -241,12 +241,16 @@ class Translog:
 
     def _open(self, number: int) -> None:
         path = self._path(number)
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._number = number
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            size = os.fstat(handle).st_size
+            os.fsync(handle)
+            sync_directory(self.folder)
+        except OSError:
+            os.close(handle)
+            raise
+        self._handle, self._number, self._size = handle, number, size
         self._files.setdefault(number, -1)
-        self._size = os.fstat(self._handle).st_size
-        os.fsync(self._handle)
-        sync_directory(self.folder)
 
     def append(self, entries: list[bytes], last_sequence: int) -> int:
         """Write one batch, not yet durable.
@@ -264,22 +268,28 @@ class Translog:
         """
         data = entries[0] if len(entries) == 1 else b"".join(entries)
         end = _commit_line(last_sequence, len(entries), zlib.crc32(data))
-        size = len(data) + len(end)
         with self._append_lock:
             if self._failed:
                 raise TranslogError(self._failed)
-            done = 0
-            try:
-                while done < size:
-                    rest = [data, end] if not done else [(data + end)[done:]]
-                    done += os.writev(self._handle, rest)
-            except OSError:
-                os.ftruncate(self._handle, self._size)
-                raise
-            self._size += size
-            self._written += size
+            self._write(data, end)
             self._files[self._number] = last_sequence
             return self._written
+
+    def _write(self, data: bytes, end: bytes) -> None:
+        """Write all or nothing."""
+        size, done = len(data) + len(end), 0
+        try:
+            while done < size:
+                rest = [data, end] if not done else [(data + end)[done:]]
+                done += os.writev(self._handle, rest)
+        except OSError:
+            try:
+                os.ftruncate(self._handle, self._size)
+            except OSError as error:  # what is left there would hide all that came after it
+                self._failed = f"{self._path(self._number)} cannot be cut back: {error}; restart the store"
+            raise
+        self._size += size
+        self._written += size
 
     @property
     def position(self) -> int:
@@ -301,13 +311,17 @@ class Translog:
                 raise TranslogError(self._failed)
             with self._append_lock:
                 written, handle = self._written, self._handle
-            try:
-                self._fsync(handle)
-            except OSError as error:
-                self._failed = f"fsync of {self._path(self._number)} failed: {error}; restart the store"
-                raise TranslogError(self._failed) from error
-            self.fsyncs += 1
+            self._make_durable(handle)
             self._synced = written
+
+    def _make_durable(self, handle: int) -> None:
+        try:
+            self._fsync(handle)
+        except OSError as error:
+            # The kernel forgets what it could not write: another fsync would succeed without it.
+            self._failed = f"fsync of {self._path(self._number)} failed: {error}; restart the store"
+            raise TranslogError(self._failed) from error
+        self.fsyncs += 1
 
     def rotate(self, loaded: int, keep_bytes: int) -> None:
         """Begin a new file if the current one is long, and delete the oldest whose operations are all loaded.
@@ -315,17 +329,22 @@ class Translog:
         Args:
             loaded: last sequence number that is durable in the database.
             keep_bytes: loaded files are kept up to this many bytes.
+
+        Raises:
+            TranslogError: an fsync failed, so no more writes are taken.
+            OSError: the new file cannot be made, or an old one not deleted; writing goes on.
         """
         if self._size >= self._rotate_bytes:
             with self._sync_lock, self._append_lock:
-                self._fsync(self._handle)
-                self.fsyncs += 1
+                if self._failed:
+                    raise TranslogError(self._failed)
+                self._make_durable(self._handle)
                 self._synced = self._written
-                os.close(self._handle)
-                last = self._files[self._number]
-                self._open(self._number + 1)
+                before, last = self._handle, self._files[self._number]
+                self._open(self._number + 1)  # if it cannot be opened, writing goes on in the file before
+                os.close(before)
                 if last >= 0:  # an empty batch says where this file begins, even while it holds nothing
-                    self._size += os.write(self._handle, _commit_line(last, 0, 0))
+                    self._write(_commit_line(last, 0, 0), b"")
                     self._files[self._number] = last
         sizes = {number: self._path(number).stat().st_size for number in sorted(self._files)}
         excess = sum(sizes.values()) - keep_bytes
