@@ -1,37 +1,105 @@
-"""What of a document goes into a hit: its source, filtered, and the values of single fields."""
+"""The values of single fields of a hit: `fields` as its source has them, `docvalue_fields` as its index has them."""
 
 from __future__ import annotations
 
-import fnmatch
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from compose.store.dates import format_date, parse_date
-from compose.store.errors import StoreError, UnsupportedError
-from compose.store.mapping import Mapping
+from compose.store import source_filter
+from compose.store.conditions import Fields
+from compose.store.dates import format_date
+from compose.store.document import CONVERT
+from compose.store.errors import StoreError, UnsupportedError, parsing
+from compose.store.mapping import Field, Mapping
+from compose.store.patterns import fits
+from compose.store.values import METADATA, check_doc_values
+
+_OPTIONS = ("fields", "docvalue_fields")
 
 
-def values_of(source: bytes, mapping: Mapping, body: dict[str, Any]) -> dict[str, list[Any]]:
-    """Return the values that `fields` and `docvalue_fields` ask for, by name, dates in their own format."""
-    document = msgspec.json.decode(source)
-    found: dict[str, list[Any]] = {}
-    for option in ("fields", "docvalue_fields"):
-        for wanted in body.get(option, []):
+def check_wanted(body: dict[str, Any], fields: Fields) -> None:
+    """Refuse what `_source`, `fields` and `docvalue_fields` of a search cannot be.
+
+    Raises:
+        StoreError: naming it.
+    """
+    source_filter.check(body.get("_source", True))
+    for option in _OPTIONS:
+        given = body.get(option, [])
+        if not isinstance(given, list):
+            raise parsing(f"[{option}] must be a list of fields", line=1, col=1)
+        for wanted in given:
             if isinstance(wanted, dict) and wanted.keys() - {"field", "format"}:
                 raise UnsupportedError(f"{sorted(wanted.keys() - {'field', 'format'})} in [{option}]")
-            pattern, form = (wanted["field"], wanted.get("format")) if isinstance(wanted, dict) else (wanted, None)
+            pattern, form = _named(wanted)
+            if not isinstance(pattern, str) or not isinstance(form, str | None):
+                raise parsing(f"[{option}] wants names of fields, not [{wanted}]", line=1, col=1)
+            if pattern in METADATA:
+                raise UnsupportedError(f"[{pattern}] in [{option}]")
+            for field in [field for name in fields.like(pattern) for field in fields.named(name)]:
+                if option == "docvalue_fields":
+                    check_doc_values(field, fields)
+                if form is not None and field.kind != "date":
+                    raise UnsupportedError(f"[format] of [{field.path}] in [{option}], which is no date,")
+
+
+def _named(wanted: Any) -> tuple[Any, Any]:
+    return (wanted.get("field"), wanted.get("format")) if isinstance(wanted, dict) else (wanted, None)
+
+
+def values_of(
+    source: bytes, mapping: Mapping, body: dict[str, Any]
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Return the values that `fields` and `docvalue_fields` ask for, by name, dates in their own format.
+
+    Returns:
+        Those that were taken, and of `fields` also those that the mapping left out.
+    """
+    document = msgspec.json.decode(source)
+    found, ignored = dict[str, list[Any]](), dict[str, list[Any]]()
+    for option in _OPTIONS:
+        for wanted in body.get(option, []):
+            pattern, form = _named(wanted)
             for name, field in mapping.fields.items():
-                if not fnmatch.fnmatchcase(name, pattern) or (option == "docvalue_fields" and field.kind == "text"):
+                if not fits(pattern, name):
                     continue
-                values = [value for value in _at(document, field.parent) if value is not None]
-                if field.kind == "date":
-                    values = [_date(value, field.format, form) for value in values]
-                if field.kind == "keyword":
-                    values = [value for value in map(_text, values) if len(value) <= field.ignore_above]
+                values, left_out = _converted(_at(document, field.parent), field)
+                if option == "docvalue_fields":
+                    values = sorted(set(values) if field.kind == "keyword" else values)
+                elif left_out:
+                    ignored[name] = left_out
                 if values:
-                    found[name] = values
-    return found
+                    found[name] = [_presented(value, field, form, exact=option == "fields") for value in values]
+    return found, ignored
+
+
+def _converted(values: list[Any], field: Field) -> tuple[list[Any], list[Any]]:
+    """Return what a field takes of the values of its document, and what it left out."""
+    found, ignored = [], []
+    for given in values:
+        value = field.null_value if given is None else given
+        if value is None:
+            continue
+        try:
+            taken = _text(value) if field.kind == "text" else CONVERT[field.kind](field, value)
+        except (ValueError, TypeError, OverflowError, StoreError):
+            ignored.append(value)
+            continue
+        if taken is not None:
+            found.append(taken)
+        elif field.kind == "keyword":
+            ignored.append(value)
+    return found, ignored
+
+
+def _presented(value: Any, field: Field, form: str | None, *, exact: bool) -> Any:
+    if field.kind == "date":
+        return format_date(value, form or field.format)
+    if field.kind == "float":  # a doc value is the float as a double has it
+        return float(str(np.float32(value))) if exact else float(np.float32(value))
+    return value
 
 
 def _at(value: Any, path: str) -> list[Any]:
@@ -52,47 +120,3 @@ def _at(value: Any, path: str) -> list[Any]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _date(value: Any, formats: str, shown: str | None) -> Any:
-    try:
-        moment = parse_date(str(value), formats)
-    except StoreError:
-        return value
-    return format_date(moment, shown or formats)
-
-
-def filtered(source: bytes, chosen: Any) -> Any:
-    """Return the part of a source that `_source` asks for; None where it asks for none."""
-    if chosen is True:
-        return msgspec.Raw(source)
-    if chosen is False:
-        return None
-    if isinstance(chosen, str):
-        chosen = [chosen]
-    if isinstance(chosen, list):
-        chosen = {"includes": chosen}
-    wanted = chosen.get("includes", chosen.get("include", []))
-    unwanted = chosen.get("excludes", chosen.get("exclude", []))
-    wanted = [wanted] if isinstance(wanted, str) else wanted
-    unwanted = [unwanted] if isinstance(unwanted, str) else unwanted
-    return _part(msgspec.json.decode(source), "", wanted, unwanted)
-
-
-def _part(value: dict[str, Any], prefix: str, wanted: list[str], unwanted: list[str]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, item in value.items():
-        path = prefix + name
-
-        def fits(patterns: list[str], path: str = path) -> bool:
-            return any(fnmatch.fnmatchcase(path, pattern) or path.startswith(pattern + ".") for pattern in patterns)
-
-        if fits(unwanted):
-            continue
-        if isinstance(item, dict):
-            inner = _part(item, path + ".", [] if fits(wanted) else wanted, unwanted)
-            if inner or not wanted or fits(wanted):
-                kept[name] = inner
-        elif not wanted or fits(wanted):
-            kept[name] = item
-    return kept

@@ -15,9 +15,11 @@ from compose.store.catalogue import Index
 from compose.store.conditions import FALSE, TRUE, Condition, Fields, all_of, in_indices
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
-from compose.store.hits import Bounds, Sort, after, read_hits, read_sort
+from compose.store.hits import Bounds, read_hits
+from compose.store.order import Sort, after, read_sort
 from compose.store.postings import View
 from compose.store.query import parse
+from compose.store.retrieval import check_wanted
 from compose.store.sql import compile_query
 from compose.store.table import Table
 from compose.store.totals import Total, total
@@ -147,6 +149,7 @@ def _read(engine: Engine, indices: list[Index], body: dict[str, Any], before: Co
     if before is not None:
         query, condition = None, all_of([condition, before])
     order = read_sort(body.get("sort"), fields) if indices else []
+    check_wanted(body, fields)
     if body.get("search_after") is not None and start > 0:
         raise StoreError(
             400,

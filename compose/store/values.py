@@ -10,6 +10,9 @@ from compose.store.errors import UnsupportedError, illegal_argument
 from compose.store.mapping import Field
 from compose.store.rows import TYPES
 
+# What Elasticsearch keeps of a document beside its own fields, and shows by these names.
+METADATA = {"_id", "_index", "_seq_no", "_version", "_source", "_routing", "_ignored", "_field_names", "_tier",
+            "_doc_count", "_nested_path", "_ignored_source"}  # fmt: skip
 _LUCENE_ONLY = re.compile(r"[~<>@&#]")
 
 
@@ -18,6 +21,25 @@ def known(kind: str, options: dict[str, Any], allowed: set[str]) -> None:
     for key in options:
         if key not in allowed:
             raise UnsupportedError(f"[{key}] of the aggregation [{kind}]")
+
+
+def check_doc_values(field: Field, fields: Fields) -> None:
+    """Refuse a field by whose values nothing can be sorted or aggregated.
+
+    Raises:
+        StoreError: Elasticsearch's reason.
+    """
+    if field.kind == "text":
+        raise illegal_argument(
+            f"Fielddata is disabled on [{field.path}] in [{fields.indices[0].name}]. Text fields are not optimised for "
+            "operations that require per-document field data like aggregations and sorting, so these operations are "
+            "disabled by default. Please use a keyword field instead."
+        )
+    if not field.doc_values:
+        raise illegal_argument(
+            f"Can't load fielddata on [{field.path}] because fielddata is unsupported on fields of type "
+            f"[{field.type}]. Use doc values instead."
+        )
 
 
 def value_of(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field, str] | None:
@@ -29,21 +51,13 @@ def value_of(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field,
         raise illegal_argument(f"Required one of fields [field, script], but none were specified. in [{kind}]")
     found = fields.named(path)
     if not found:
+        if path in METADATA:
+            raise UnsupportedError(f"an aggregation on [{path}]")
         return None
     if len(found) > 1:
         raise UnsupportedError(f"an aggregation on [{path}], which has several types in these indices,")
     field = found[0]
-    if field.kind == "text":
-        raise illegal_argument(
-            f"Fielddata is disabled on [{path}] in [{fields.indices[0].name}]. Text fields are not optimised for "
-            "operations that require per-document field data like aggregations and sorting, so these operations are "
-            "disabled by default. Please use a keyword field instead."
-        )
-    if not field.aggregatable:
-        raise illegal_argument(
-            f"Can't load fielddata on [{path}] because fielddata is unsupported on fields of type [{field.type}]. Use "
-            "doc values instead."
-        )
+    check_doc_values(field, fields)
     column = fields.columns.single.get(field.key)
     return (field, column or "NULL") if column or field.key in fields.columns.many else None
 

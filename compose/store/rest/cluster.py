@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 from compose.store.catalogue import Index
-from compose.store.dates import duration, format_date
+from compose.store.dates import format_date
 from compose.store.engine import Engine
 from compose.store.errors import UnsupportedError, illegal_argument
 from compose.store.rest.cat import PARAMETERS, Column, cat
-from compose.store.rest.request import Reply, Request
+from compose.store.rest.request import LOCAL, WAIT, WHICH, Reply, Request
 from compose.store.rest.targets import indices_of
 from compose.store.search import count
 
@@ -56,7 +56,7 @@ _INDICES = (
 
 def root(engine: Engine, request: Request) -> Reply:
     """Say who answers."""
-    request.allow()
+    request.allow(*WAIT, "expand_wildcards")
     return Reply(
         {
             "name": "embedded",
@@ -153,14 +153,14 @@ def health(engine: Engine, request: Request) -> Reply:
 
     It answers at once: no node will join, and only a request that changes replicas makes a store green.
     """
-    request.allow("wait_for_status", "level", "wait_for_no_relocating_shards", "wait_for_no_initializing_shards",
-                  "wait_for_nodes", "wait_for_events")  # fmt: skip
+    request.allow(*WHICH, *WAIT, "local", "wait_for_status", "level", "wait_for_no_relocating_shards",
+                  "wait_for_no_initializing_shards", "wait_for_nodes", "wait_for_events",
+                  "wait_for_active_shards")  # fmt: skip
     level = request.parameters.get("level", "cluster")
     if level == "shards":
         raise UnsupportedError("level=shards")
     if level not in ("cluster", "indices"):
         raise illegal_argument(f"level parameter must be one of [cluster] or [indices] or [shards] but was [{level}]")
-    duration(request.parameters.get("timeout", "30s"), "timeout")
     indices = indices_of(engine, request, expand="all")
     value = _health(indices)
     value["timed_out"] = not _is_as_wanted(value, request)
@@ -189,7 +189,7 @@ def status(engine: Engine, request: Request) -> Reply:
 
 def cat_indices(engine: Engine, request: Request) -> Reply:
     """List indices."""
-    request.allow(*PARAMETERS, "bytes", "health", "pri", "include_unloaded_segments")
+    request.allow(*PARAMETERS, *WHICH, *LOCAL, "bytes", "health", "pri", "include_unloaded_segments")
     wanted = request.parameters.get("health", "").lower()
     if wanted not in ("", *_STATUSES):
         raise illegal_argument(f"unknown value [{wanted}] of [health]: green, yellow or red")
@@ -220,7 +220,7 @@ def _now(engine: Engine) -> dict[str, str | int]:
 
 def cat_health(engine: Engine, request: Request) -> Reply:
     """Show the health on one line."""
-    request.allow(*PARAMETERS, "ts")
+    request.allow(*PARAMETERS, "master_timeout", "ts")
     value = _health(list(engine.indices.values()))
     row: dict[str, str | int] = {
         **_now(engine),

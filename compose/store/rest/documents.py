@@ -12,14 +12,15 @@ from compose.store.catalogue import Index
 from compose.store.creations import create
 from compose.store.engine import Engine
 from compose.store.errors import IndexNotFoundError, StoreError, UnsupportedError, illegal_argument
-from compose.store.rest.request import Reply, Request
-from compose.store.retrieval import filtered
+from compose.store.rest.request import PLACE, WRITE, Reply, Request, check_write
+from compose.store.source_filter import filtered
 from compose.store.writing import Writer
 
 
 def bulk(engine: Engine, request: Request) -> Reply:
     """Do a bulk request."""
-    request.allow("refresh", "require_alias", "list_executed_pipelines")
+    request.allow(*WRITE, "require_alias", "list_executed_pipelines")
+    check_write(request.parameters)
     if request.flag("require_alias"):
         raise UnsupportedError("require_alias")
     started = time.monotonic()
@@ -55,7 +56,8 @@ def _refresh(request: Request) -> bool:
 
 def write_document(engine: Engine, request: Request) -> Reply:
     """Index or create one document."""
-    request.allow("refresh", "op_type", "if_seq_no", "if_primary_term", "require_alias")
+    request.allow(*WRITE, "op_type", "if_seq_no", "if_primary_term", "require_alias")
+    check_write(request.parameters)
     kind = request.parameters.get("op_type", "index")
     if kind not in ("create", "index"):
         raise illegal_argument(f"opType must be 'create' or 'index', found: [{kind}]")
@@ -89,7 +91,8 @@ def _check_term(request: Request) -> None:
 
 def delete_document(engine: Engine, request: Request) -> Reply:
     """Delete one document."""
-    request.allow("refresh", "if_seq_no", "if_primary_term")
+    request.allow(*WRITE, "if_seq_no", "if_primary_term")
+    check_write(request.parameters)
     _check_term(request)
     action = Action("delete", request.variables["index"], request.variables["id"], b"", request.whole("if_seq_no"))
     return _single(engine, action, _refresh(request))
@@ -108,7 +111,8 @@ def _single(engine: Engine, action: Action, refresh: bool) -> Reply:
 
 def get_document(engine: Engine, request: Request) -> Reply:
     """Return one document, loaded or not."""
-    request.allow("realtime", "refresh", "_source", "_source_includes", "_source_excludes")
+    request.allow(*PLACE, "realtime", "refresh", "_source", "_source_includes", "_source_excludes")
+    request.flag("refresh")
     index = engine.require(request.variables["index"])
     bare = "_source" in request.path.split("/")
     if bare and request.parameters.get("_source") == "false":
@@ -144,7 +148,8 @@ def _document(engine: Engine, index: Index, name: str, chosen: Any) -> dict[str,
 
 def multi_get(engine: Engine, request: Request) -> Reply:
     """Return documents by their ids."""
-    request.allow("realtime", "refresh", "_source", "_source_includes", "_source_excludes")
+    request.allow(*PLACE, "realtime", "refresh", "_source", "_source_includes", "_source_excludes")
+    request.flag("refresh")
     documents = []
     for index, name, chosen in _wanted(request):
         try:

@@ -10,13 +10,14 @@ from compose.store.errors import IndexNotFoundError, StoreError, UnsupportedErro
 from compose.store.index_settings import check_change, check_settings, flatten
 from compose.store.mapping_checks import check
 from compose.store.patterns import fits_any
-from compose.store.rest.request import Reply, Request
+from compose.store.rest.request import LOCAL, WAIT, WHICH, Reply, Request, check_write
 from compose.store.rest.targets import ACKNOWLEDGED, indices_of
 
 
 def create_index(engine: Engine, request: Request) -> Reply:
     """Make an index."""
-    request.allow()
+    request.allow(*WAIT, "wait_for_active_shards")
+    check_write(request.parameters)
     body = request.json()
     for key in body:
         if key not in ("settings", "mappings", "aliases"):
@@ -30,7 +31,7 @@ def create_index(engine: Engine, request: Request) -> Reply:
 
 def get_index(engine: Engine, request: Request) -> Reply:
     """Show indices with mappings and settings."""
-    request.allow("flat_settings")
+    request.allow(*WHICH, *LOCAL, "flat_settings")
     shown = {
         index.name: {"aliases": {}, "mappings": index.mapping.source, "settings": _settings(index, request)}
         for index in indices_of(engine, request)
@@ -40,7 +41,7 @@ def get_index(engine: Engine, request: Request) -> Reply:
 
 def index_exists(engine: Engine, request: Request) -> Reply:
     """Say by the status whether there is such an index."""
-    request.allow()
+    request.allow(*WHICH, *LOCAL)
     try:
         return Reply(None, 200 if indices_of(engine, request) or "*" in request.variables["index"] else 404)
     except IndexNotFoundError:
@@ -49,7 +50,7 @@ def index_exists(engine: Engine, request: Request) -> Reply:
 
 def delete_index(engine: Engine, request: Request) -> Reply:
     """Delete indices; wildcards are refused as Elasticsearch refuses them."""
-    request.allow()
+    request.allow(*WHICH, *WAIT)
     name = request.variables["index"]
     if "*" in name or name == "_all":
         raise StoreError(400, "illegal_argument_exception", "Wildcard expressions or all indices are not allowed")
@@ -59,13 +60,13 @@ def delete_index(engine: Engine, request: Request) -> Reply:
 
 def get_mapping(engine: Engine, request: Request) -> Reply:
     """Show mappings."""
-    request.allow()
+    request.allow(*WHICH, *LOCAL)
     return Reply({index.name: {"mappings": index.mapping.source} for index in indices_of(engine, request)})
 
 
 def put_mapping(engine: Engine, request: Request) -> Reply:
     """Add fields to indices."""
-    request.allow("write_index_only")
+    request.allow(*WHICH, *WAIT, "write_index_only")
     body = request.json(required=True)
     with engine.lock:
         changes = {}
@@ -77,7 +78,7 @@ def put_mapping(engine: Engine, request: Request) -> Reply:
 
 def get_settings(engine: Engine, request: Request) -> Reply:
     """Show settings."""
-    request.allow("flat_settings")
+    request.allow(*WHICH, *LOCAL, "flat_settings")
     return Reply({index.name: {"settings": _settings(index, request)} for index in indices_of(engine, request)})
 
 
@@ -88,7 +89,7 @@ def _settings(index: Index, request: Request) -> dict[str, Any]:
 
 def put_settings(engine: Engine, request: Request) -> Reply:
     """Change settings of indices."""
-    request.allow("preserve_existing")
+    request.allow(*WHICH, *WAIT, "preserve_existing")
     body = request.json(required=True)
     flat = check_settings(body.get("settings", body))
     check_change(flat)
@@ -105,7 +106,7 @@ def put_settings(engine: Engine, request: Request) -> Reply:
 
 def field_caps(engine: Engine, request: Request) -> Reply:
     """Say which fields the indices have, and what can be done with each."""
-    request.allow("fields", "include_unmapped", "include_empty_fields", "filters")
+    request.allow(*WHICH, "fields", "include_unmapped", "include_empty_fields", "filters")
     body = request.json()
     for name in body:
         if name != "fields":
@@ -150,7 +151,7 @@ def _caps(kinds: dict[str, list[tuple[Index, bool, bool]]]) -> dict[str, Any]:
 
 def refresh(engine: Engine, request: Request) -> Reply:
     """Make all that was written visible."""
-    request.allow("force", "wait_if_ongoing", "flush", "max_num_segments", "only_expunge_deletes")
+    request.allow(*WHICH, "force", "wait_if_ongoing", "flush", "max_num_segments", "only_expunge_deletes")
     indices = indices_of(engine, request)
     engine.refresh()
     return Reply(

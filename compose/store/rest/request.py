@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import unquote_plus
 
 import msgspec
 
+from compose.store.dates import duration
 from compose.store.duplicates import repeated_name
-from compose.store.errors import StoreError, illegal_argument
+from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 
-_COMMON = {"pretty", "human", "error_trace", "filter_path", "timeout", "master_timeout", "wait_for_active_shards",
-           "ignore_unavailable", "allow_no_indices", "expand_wildcards", "format", "preference", "local",
-           "rest_total_hits_as_int", "typed_keys", "batched_reduce_size", "pre_filter_shard_size", "request_cache",
-           "ccs_minimize_roundtrips", "max_concurrent_shard_requests", "search_type", "routing"}  # fmt: skip
+# Parameters that Elasticsearch takes everywhere …
+_EVERYWHERE = {"pretty", "human", "error_trace", "filter_path", "format"}
+# … and those that some routes have in common: which indices are meant, how long the cluster may take, and the like.
+WHICH = ("ignore_unavailable", "allow_no_indices", "expand_wildcards")
+WAIT = ("timeout", "master_timeout")
+LOCAL = ("master_timeout", "local")
+WRITE = ("timeout", "wait_for_active_shards", "routing", "refresh")
+PLACE = ("preference", "routing")  # of a read: there is one shard, so they have no effect
+SEARCH = (*WHICH, "rest_total_hits_as_int", "typed_keys", "pre_filter_shard_size", "ccs_minimize_roundtrips",
+          "max_concurrent_shard_requests", "search_type", "routing")  # fmt: skip
 
 _BOOLEAN = {"ignore_unavailable", "allow_no_indices", "local", "rest_total_hits_as_int", "typed_keys", "request_cache",
-            "ccs_minimize_roundtrips", "allow_partial_search_results", "human", "error_trace"}  # fmt: skip
+            "ccs_minimize_roundtrips", "allow_partial_search_results", "pretty", "human", "error_trace"}  # fmt: skip
 
 
 class Request(msgspec.Struct):
@@ -67,13 +75,13 @@ class Request(msgspec.Struct):
             raise illegal_argument(f"Failed to parse int parameter [{name}] with value [{value}]") from None
 
     def allow(self, *names: str) -> None:
-        """Refuse parameters that are not known here.
+        """Refuse parameters that are not known here, and values that one of several routes cannot have.
 
         Raises:
             StoreError: naming the parameter.
         """
         for name in self.parameters:
-            if name not in _COMMON and name not in names:
+            if name not in _EVERYWHERE and name not in names:
                 raise illegal_argument(
                     f"request [{self.path}] contains unrecognized parameter: [{name}], or one that the embedded store "
                     "does not support"
@@ -82,7 +90,7 @@ class Request(msgspec.Struct):
 
 
 def check_values(parameters: dict[str, str]) -> None:
-    """Refuse values that a common parameter cannot have, or that ask for what the store does not do.
+    """Refuse values that a parameter of several routes cannot have, or that ask for what the store does not do.
 
     Raises:
         StoreError: naming it.
@@ -96,6 +104,26 @@ def check_values(parameters: dict[str, str]) -> None:
             raise illegal_argument(
                 f"Failed to parse value [{value}] of [{name}] as only [true] or [false] are allowed."
             )
+    for name in WAIT:
+        if name in parameters:
+            duration(parameters[name], name)
+
+
+def check_write(parameters: dict[str, str]) -> None:
+    """Refuse what a write asks for and a store of one node and one shard without replicas cannot do.
+
+    Raises:
+        StoreError: naming it.
+    """
+    if "routing" in parameters:
+        raise UnsupportedError("[routing] of a document")
+    shards = parameters.get("wait_for_active_shards", "1")
+    if shards.startswith("-"):
+        raise illegal_argument(f"shard count cannot be a negative value, but [wait_for_active_shards] is [{shards}]")
+    if shards != "all" and not re.fullmatch(r"\d{1,9}", shards):
+        raise illegal_argument(f"cannot parse ActiveShardCount[{shards}]")
+    if shards == "all" or int(shards) > 1:
+        raise UnsupportedError(f"[wait_for_active_shards={shards}]: there are no replicas to wait for, so it")
 
 
 class Reply(msgspec.Struct):

@@ -99,7 +99,7 @@ def _page(engine: Engine, state: State) -> dict[str, Any]:
 
 def scroll(engine: Engine, request: Request) -> Reply:
     """Return the next page of a scroll."""
-    request.allow("scroll", "scroll_id")
+    request.allow("scroll", "scroll_id", "rest_total_hits_as_int")
     body = request.json()
     _check_body(body, "scroll", "scroll_id")
     keep_alive = body.get("scroll", request.parameters.get("scroll"))

@@ -7,7 +7,7 @@ from typing import Any
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, illegal_argument
 from compose.store.rest.documents import source_option
-from compose.store.rest.request import Reply, Request, check_values
+from compose.store.rest.request import PLACE, SEARCH, WHICH, Reply, Request, check_values
 from compose.store.rest.scroll import begin
 from compose.store.rest.shape import with_total
 from compose.store.rest.targets import indices_of
@@ -16,9 +16,10 @@ from compose.store.search import count, search
 
 def search_indices(engine: Engine, request: Request) -> Reply:
     """Search, by body or by the query string."""
-    request.allow("q", "sort", "size", "from", "_source", "_source_includes", "_source_excludes", "track_total_hits",
+    request.allow(*SEARCH, "timeout", "preference", "batched_reduce_size", "request_cache", "q", "sort", "size", "from",
+                  "_source", "_source_includes", "_source_excludes", "track_total_hits",
                   "default_operator", "df", "lenient", "version", "seq_no_primary_term", "analyze_wildcard", "scroll",
-                  "allow_partial_search_results", "track_scores", "typed_keys")  # fmt: skip
+                  "allow_partial_search_results", "track_scores")  # fmt: skip
     body = request.json()
     if "q" in request.parameters:
         body["query"] = _uri_query(request)
@@ -57,7 +58,7 @@ def _uri_query(request: Request) -> dict[str, Any]:
 
 def count_documents(engine: Engine, request: Request) -> Reply:
     """Count what a query finds."""
-    request.allow("q", "df", "default_operator", "lenient", "analyze_wildcard")
+    request.allow(*WHICH, *PLACE, "q", "df", "default_operator", "lenient", "analyze_wildcard")
     body = request.json()
     for key in body:
         if key != "query":
@@ -91,7 +92,7 @@ def _header(request: Request, line: bytes) -> dict[str, str]:
 
 def multi_search(engine: Engine, request: Request) -> Reply:
     """Do several searches."""
-    request.allow("max_concurrent_searches", "include_named_queries_score")
+    request.allow(*SEARCH, "max_concurrent_searches", "include_named_queries_score")
     lines = request.body.removesuffix(b"\n").split(b"\n")
     if not request.body.strip():
         raise StoreError(400, "parse_exception", "request body is required")

@@ -13,9 +13,10 @@ from compose.store.catalogue import Options, expand_date_name
 from compose.store.dates import format_date
 from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
+from compose.store.patterns import fits_any
 from compose.store.repository import Repository, Snapshot, location
 from compose.store.rest.cat import PARAMETERS, Column, cat
-from compose.store.rest.request import Reply, Request
+from compose.store.rest.request import LOCAL, WAIT, Reply, Request
 from compose.store.rest.targets import ACKNOWLEDGED
 from compose.store.snapshots import Snapshots, names_of
 
@@ -40,19 +41,20 @@ _COLUMNS = (
 
 def get_repositories(engine: Engine, request: Request) -> Reply:
     """Show repositories."""
-    request.allow()
+    request.allow(*LOCAL)
     known = engine.group("repository")
     wanted = request.variables.get("repository", "_all")
     if wanted in ("_all", "*"):
         return Reply(dict(sorted(known.items())))
     for name in wanted.split(","):
-        Snapshots(engine).repository(name)
-    return Reply({name: known[name] for name in wanted.split(",")})
+        if "*" not in name:
+            Snapshots(engine).repository(name)
+    return Reply({name: known[name] for name in sorted(known) if fits_any(wanted.split(","), name)})
 
 
 def put_repository(engine: Engine, request: Request) -> Reply:
     """Register a repository: a folder inside the one that the store allows."""
-    request.allow("verify")
+    request.allow(*WAIT, "verify")
     name = request.variables["repository"]
     body = request.json(required=True)
     kind, settings = body.get("type"), body.get("settings", {})
@@ -94,7 +96,7 @@ def _verify(name: str, repository: Repository) -> None:
 
 def verify_repository(engine: Engine, request: Request) -> Reply:
     """Say whether a repository's folder can be written."""
-    request.allow()
+    request.allow(*WAIT)
     name = request.variables["repository"]
     _verify(name, Snapshots(engine).repository(name))
     return Reply({"nodes": {engine.values["cluster/uuid"]: {"name": "embedded"}}})
@@ -102,7 +104,7 @@ def verify_repository(engine: Engine, request: Request) -> Reply:
 
 def delete_repository(engine: Engine, request: Request) -> Reply:
     """Forget a repository; its files stay."""
-    request.allow()
+    request.allow(*WAIT)
     name = request.variables["repository"]
     Snapshots(engine).repository(name)
     engine.put({f"repository/{name}": None})
@@ -111,7 +113,7 @@ def delete_repository(engine: Engine, request: Request) -> Reply:
 
 def create_snapshot(engine: Engine, request: Request) -> Reply:
     """Make a snapshot, in the background unless `wait_for_completion` is asked for."""
-    request.allow("wait_for_completion")
+    request.allow("master_timeout", "wait_for_completion")
     repository, name = request.variables["repository"], expand_date_name(request.variables["snapshot"], engine.clock())
     body = request.json()
     for key in body:
@@ -190,7 +192,7 @@ def shown(repository: str, snapshot: Snapshot, *, verbose: bool = True) -> dict[
 
 def get_snapshots(engine: Engine, request: Request) -> Reply:
     """Show snapshots."""
-    request.allow("ignore_unavailable", "verbose", "include_repository", "index_names")
+    request.allow("master_timeout", "ignore_unavailable", "verbose", "include_repository", "index_names")
     repository = request.variables["repository"]
     found = Snapshots(engine).named(
         repository, request.variables["snapshot"], ignore_unavailable=request.flag("ignore_unavailable")
@@ -202,7 +204,7 @@ def get_snapshots(engine: Engine, request: Request) -> Reply:
 
 def delete_snapshots(engine: Engine, request: Request) -> Reply:
     """Delete snapshots."""
-    request.allow("wait_for_completion")
+    request.allow("master_timeout", "wait_for_completion")
     repository, snapshots = request.variables["repository"], Snapshots(engine)
     snapshots.delete(repository, snapshots.named(repository, request.variables["snapshot"]))
     return Reply(ACKNOWLEDGED)
@@ -210,7 +212,7 @@ def delete_snapshots(engine: Engine, request: Request) -> Reply:
 
 def restore_snapshot(engine: Engine, request: Request) -> Reply:
     """Write the indices of a snapshot back, in the background unless `wait_for_completion` is asked for."""
-    request.allow("wait_for_completion")
+    request.allow("master_timeout", "wait_for_completion")
     repository, name = request.variables["repository"], request.variables["snapshot"]
     snapshots = Snapshots(engine)
     snapshot, plan = snapshots.plan(repository, name, request.json())
@@ -225,7 +227,7 @@ def restore_snapshot(engine: Engine, request: Request) -> Reply:
 
 def cat_snapshots(engine: Engine, request: Request) -> Reply:
     """List the snapshots of a repository."""
-    request.allow(*PARAMETERS, "ignore_unavailable")
+    request.allow(*PARAMETERS, "master_timeout", "ignore_unavailable")
     repository = request.variables["repository"]
     rows = list[dict[str, str | int]]()
     for snapshot in Snapshots(engine).all(repository):

@@ -9,15 +9,15 @@ from compose.store.engine import Engine
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument
 from compose.store.index_settings import nested
 from compose.store.lifecycle import check_policy, check_policy_name, explain
-from compose.store.patterns import fits_any
-from compose.store.rest.request import Reply, Request
+from compose.store.patterns import fits, fits_any
+from compose.store.rest.request import LOCAL, WAIT, Reply, Request
 from compose.store.rest.targets import ACKNOWLEDGED, indices_of
 from compose.store.templates import check_component, check_conflict, check_template, compose, overlapping, winner
 
 
 def put_index_template(engine: Engine, request: Request) -> Reply:
     """Keep an index template."""
-    request.allow("create", "cause")
+    request.allow("master_timeout", "create", "cause")
     name = request.variables["name"]
     body = check_template(request.json(required=True))
     with engine.lock:
@@ -30,7 +30,7 @@ def put_index_template(engine: Engine, request: Request) -> Reply:
 
 def put_component(engine: Engine, request: Request) -> Reply:
     """Keep a component template."""
-    request.allow("create", "cause")
+    request.allow("master_timeout", "create", "cause")
     name = request.variables["name"]
     body = check_component(request.json(required=True))
     with engine.lock:
@@ -45,62 +45,67 @@ def _check_new(request: Request, known: bool, what: str) -> None:
         raise illegal_argument(f"{what} [{request.variables['name']}] already exists")
 
 
-def _named(engine: Engine, group: str, request: Request, missing: str, *, none_allowed: bool = True) -> dict[str, Any]:
-    """Return what a request names: names and wildcards, separated by commas.
+def _shown(engine: Engine, group: str, request: Request, what: str) -> Reply:
+    """Show the templates of a group: all, the one that is named, or those that a wildcard fits."""
+    name = request.variables.get("name")
+    known = engine.group(group)
+    if name is not None and "*" not in name and name not in known:
+        raise StoreError(404, "resource_not_found_exception", f"{what} template matching [{name}] not found")
+    found = [each for each in sorted(known) if name is None or fits(name, each)]
+    key = f"{what}_template"
+    listed = [{"name": each, key: known[each]} for each in found]
+    return Reply({f"{key}s": listed}, 200 if found or name is None else 404)
 
-    Raises:
-        StoreError: a name is missing, or nothing fits where something must.
-    """
-    known, wanted = engine.group(group), request.variables.get("name", "*")
-    found = {name: known[name] for name in sorted(known) if fits_any(wanted.split(","), name)}
-    absent = [name for name in wanted.split(",") if "*" not in name and name not in known]
-    if absent or not (found or none_allowed):
-        name = (absent or [wanted])[0]
-        raise StoreError(
-            404,
-            "resource_not_found_exception",
-            f"{missing} [{name}] not found" if group != "policy" else f"Lifecycle policy not found: {name}",
-        )
-    return found
+
+def _chosen(known: dict[str, Any], request: Request) -> tuple[dict[str, Any], str]:
+    """Return what a wildcard or names, separated by commas, mean, and the first that means nothing."""
+    parts = request.variables["name"].split(",")
+    if len(parts) == 1:
+        found = {name: known[name] for name in sorted(known) if fits(parts[0], name)}
+        return found, "" if found else parts[0]
+    return {name: known[name] for name in parts if name in known}, next(
+        (part for part in parts if part not in known), ""
+    )
 
 
 def get_index_template(engine: Engine, request: Request) -> Reply:
     """Show index templates."""
-    request.allow()
-    found = _named(engine, "template", request, "index template matching")
-    return Reply({"index_templates": [{"name": name, "index_template": value} for name, value in found.items()]})
+    request.allow(*LOCAL)
+    if "," in request.variables.get("name", ""):
+        raise illegal_argument("template name may not contain ','")
+    return _shown(engine, "template", request, "index")
 
 
 def get_component(engine: Engine, request: Request) -> Reply:
     """Show component templates."""
-    request.allow()
-    found = _named(engine, "component", request, "component template matching")
-    return Reply(
-        {"component_templates": [{"name": name, "component_template": value} for name, value in found.items()]}
-    )
+    request.allow(*LOCAL)
+    return _shown(engine, "component", request, "component")
 
 
 def exists_template(engine: Engine, request: Request) -> Reply:
     """Say by the status whether there is such a template."""
-    request.allow()
-    group = "component" if "_component_template" in request.path else "template"
-    return Reply(None, 200 if request.variables["name"] in engine.group(group) else 404)
+    get = get_component if "_component_template" in request.path else get_index_template
+    return Reply(None, get(engine, request).status)
 
 
 def delete_index_template(engine: Engine, request: Request) -> Reply:
     """Forget index templates."""
-    request.allow()
+    request.allow("master_timeout")
     with engine.lock:
-        found = _named(engine, "template", request, "index_template", none_allowed=False)
+        found, missing = _chosen(engine.group("template"), request)
+        if missing:
+            raise StoreError(404, "index_template_missing_exception", f"index_template [{missing}] missing")
         engine.put({f"template/{name}": None for name in found})
     return Reply(ACKNOWLEDGED)
 
 
 def delete_component(engine: Engine, request: Request) -> Reply:
     """Forget component templates that no index template uses."""
-    request.allow()
+    request.allow("master_timeout")
     with engine.lock:
-        found = _named(engine, "component", request, "component template", none_allowed=False)
+        found, missing = _chosen(engine.group("component"), request)
+        if missing:
+            raise StoreError(404, "resource_not_found_exception", missing)
         for template, body in engine.group("template").items():
             used = set(body["composed_of"]) & found.keys()
             if used:
@@ -114,7 +119,7 @@ def delete_component(engine: Engine, request: Request) -> Reply:
 
 def simulate_index(engine: Engine, request: Request) -> Reply:
     """Show what an index of this name would get."""
-    request.allow()
+    request.allow("master_timeout")
     if request.json():
         raise UnsupportedError("a template in the body of _simulate_index")
     templates = engine.group("template")
@@ -126,7 +131,7 @@ def simulate_index(engine: Engine, request: Request) -> Reply:
 
 def simulate(engine: Engine, request: Request) -> Reply:
     """Show what a template, kept or given, would give to an index."""
-    request.allow()
+    request.allow("master_timeout")
     name = request.variables.get("name", "")
     body = request.json()
     if not (name or body):
@@ -151,7 +156,7 @@ def _simulated(engine: Engine, name: str, template: dict[str, Any]) -> Reply:
 
 def put_policy(engine: Engine, request: Request) -> Reply:
     """Keep a lifecycle policy."""
-    request.allow()
+    request.allow(*WAIT)
     name = request.variables["name"]
     check_policy_name(name)
     policy = check_policy(request.json(required=True))
@@ -163,9 +168,15 @@ def put_policy(engine: Engine, request: Request) -> Reply:
 
 def get_policy(engine: Engine, request: Request) -> Reply:
     """Show lifecycle policies and who uses them."""
-    request.allow()
-    shown = {}
-    for name, value in _named(engine, "policy", request, "").items():
+    request.allow(*WAIT, "expand_wildcards")
+    shown, known = {}, engine.group("policy")
+    wanted = request.variables.get("name", "*").split(",")
+    for name in wanted:
+        if "*" not in name and name not in known:
+            raise StoreError(404, "resource_not_found_exception", f"Lifecycle policy not found: {name}")
+    for name, value in sorted(known.items()):
+        if not fits_any(wanted, name):
+            continue
         shown[name] = {
             "version": value["version"],
             "modified_date": format_date(value["modified"]),
@@ -184,7 +195,7 @@ def _users(engine: Engine, policy: str) -> list[str]:
 
 def delete_policy(engine: Engine, request: Request) -> Reply:
     """Forget a lifecycle policy that no index uses."""
-    request.allow()
+    request.allow(*WAIT, "expand_wildcards")
     name = request.variables["name"]
     with engine.lock:
         if name not in engine.group("policy"):
@@ -200,7 +211,7 @@ def delete_policy(engine: Engine, request: Request) -> Reply:
 
 def explain_lifecycle(engine: Engine, request: Request) -> Reply:
     """Say in which phase each index is."""
-    request.allow("only_managed", "only_errors")
+    request.allow(*WAIT, "expand_wildcards", "only_managed", "only_errors")
     now, policies = engine.clock(), engine.group("policy")
     shown = {index.name: explain(index, policies, now) for index in indices_of(engine, request)}
     if request.flag("only_managed") or request.flag("only_errors"):
