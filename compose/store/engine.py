@@ -20,7 +20,7 @@ from compose.store import catalogue as catalogue_module
 from compose.store.catalogue import Index, Options, check_name, new_uuid
 from compose.store.deadline import Deadlines
 from compose.store.disk import Disk
-from compose.store.errors import IndexNotFoundError, StoreError, WritesBlockedError
+from compose.store.errors import IndexExistsError, IndexNotFoundError, StoreError, WritesBlockedError
 from compose.store.idfilter import IdFilter
 from compose.store.loader import LOAD_DOCUMENTS, Loader
 from compose.store.postings import Postings
@@ -202,18 +202,23 @@ class Engine:
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def check_writable(self) -> None:
-        """Refuse a write while the store is read-only, the disk nearly full, or too much waits.
+        """Refuse documents while the store is read-only, the disk nearly full, or too much waits.
+
+        The caller does not hold the lock, without which the loader makes no room.
 
         Raises:
             WritesBlockedError: with the reason.
         """
+        self._check_changeable()
+        self.loader.make_room()
+
+    def _check_changeable(self) -> None:
         if self.settings.read_only:
             raise WritesBlockedError(
                 "blocked by: [FORBIDDEN/6/cluster read-only (api)]; the embedded store runs with STORE_READ_ONLY",
                 status=403,
             )
         self.check_room()
-        self.loader.make_room()
 
     def check_room(self) -> None:
         """Refuse to write any file while the disk is nearly full.
@@ -296,7 +301,7 @@ class Engine:
     def put(self, changes: dict[str, Any], drop: Iterable[int] = ()) -> None:
         """Change the catalogue, and drop the documents of indices; return when it is durable."""
         with self.lock:
-            self.check_writable()
+            self._check_changeable()
             dropped = list(drop)
             before = self.sequence
             lines = [self.value_line(key, value) for key, value in changes.items()]
@@ -327,13 +332,7 @@ class Engine:
         """
         check_name(name)
         if name in self.indices:
-            raise StoreError(
-                400,
-                "resource_already_exists_exception",
-                f"index [{name}/{self.indices[name].uuid}] already exists",
-                index_uuid=self.indices[name].uuid,
-                index=name,
-            )
+            raise IndexExistsError(name, self.indices[name].uuid)
         flat, base_mapping = planned(name, settings or {}, self.group("template"), self.group("component"))
         index = Index(name, self._next_number, new_uuid(), self.clock(), flat, base_mapping)
         if mapping:

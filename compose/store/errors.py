@@ -3,6 +3,7 @@
 StoreError
 ├── UnsupportedError        400: Elasticsearch could do it, the embedded store does not
 ├── IndexNotFoundError      404
+├── IndexExistsError        400
 ├── DocumentError           400: one document does not fit its index
 └── WritesBlockedError      429: the disk is full, the store is read-only, or too much waits to be loaded
 """
@@ -66,6 +67,14 @@ class IndexNotFoundError(StoreError):
             cause=None,
             **{"resource.type": "index_or_alias", "resource.id": name, "index_uuid": "_na_", "index": name},
         )
+
+
+class IndexExistsError(StoreError):
+    """An index of that name is there already."""
+
+    def __init__(self, name: str, uuid: str) -> None:
+        reason = f"index [{name}/{uuid}] already exists"
+        super().__init__(400, "resource_already_exists_exception", reason, index_uuid=uuid, index=name)
 
 
 class DocumentError(StoreError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -210,25 +211,37 @@ def _bound(value: Any, key: Sort) -> Any:
     if value is None:
         raise illegal_argument(f"[search_after] value cannot be null for a sort field of type [{key.kind.upper()}].")
     try:
-        number = parse_date(value) if key.kind == "date" and isinstance(value, str) else _number(value, key.kind)
+        number = _date(value) if key.kind == "date" and isinstance(value, str) else _number(value, key)
     except (ValueError, OverflowError):
         raise illegal_argument(f"Failed to parse search_after value [{value}] of type [{key.kind}].") from None
     return None if number == missing_value(key) else number
 
 
-def _number(value: Any, kind: str) -> int | float:
+def _date(text: str) -> int:
+    try:
+        return parse_date(text)
+    except StoreError:
+        if text != str(2**63 - 1):
+            raise
+        return 2**63 - 1  # the end of its type, which stands for no value, has no place in a calendar
+
+
+def _number(value: Any, key: Sort) -> int | float:
     """Return a number as the column of its kind has it.
 
     Raises:
         ValueError: it is none.
     """
-    if kind == "boolean" and isinstance(value, str | bool):
+    if key.kind == "boolean" and isinstance(value, str | bool):
         return ("false", "true").index(str(value).lower())
     if isinstance(value, bool):
         raise ValueError("a boolean is no number")  # noqa: TRY004 - as a text that is none
-    if kind in ("float", "double"):
+    if key.kind in ("float", "double"):
         return float(value)
-    number = float(value) if isinstance(value, str) and not value.strip().lstrip("+-").isdigit() else int(value)
+    whole = not isinstance(value, str) or re.fullmatch(r"[+-]?\d+", value) is not None
+    if key.narrow and isinstance(value, str) and not (whole and -(2**31) <= int(value) < 2**31):
+        raise ValueError("out of range")
+    number = int(value) if whole else float(value)
     if number in (math.inf, -math.inf):
         number = 2**63 - 1 if number > 0 else -(2**63)
     if not -(2**63) <= number < 2**63:

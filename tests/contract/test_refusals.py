@@ -97,6 +97,66 @@ QUERIES: dict[str, Any] = {
     "a boost below zero": {"match_all": {"boost": -1}},
     "case_insensitive: maybe": {"term": {"key": {"value": "x", "case_insensitive": "maybe"}}},
 }
+SORTS: dict[str, Any] = {
+    "a number without doc values": ["bare"],
+    "a text": ["text"],
+    "a list in the list": [[]],
+    "a number in the list": [5],
+    "an order as a number": [{"n": {"order": 1}}],
+    "no order": [{"n": {"order": None}}],
+    "null for the options": [{"n": None}],
+    "an unknown option": [{"n": {"foo": 1}}],
+    "an unknown mode": [{"n": {"mode": "foo"}}],
+    "a mode that adds up texts": [{"key": {"mode": "avg"}}],
+    "an option of the score": [{"_score": {"missing": "_first"}}],
+    "missing: _foo": [{"n": {"missing": "_foo"}}],
+    "a format of a number": [{"n": {"format": "x"}}],
+    "unmapped_type: foo": [{"nowhere": {"unmapped_type": "foo"}}],
+    "a document's id": ["_id"],
+    "its source": ["_source"],
+}
+AFTERS: dict[str, Any] = {
+    "a word for a number": ("n", ["x"]),
+    "null for a number": ("n", [None]),
+    "true for a number": ("n", [True]),
+    "a list": ("n", [[1]]),
+    "an object": ("n", [{}]),
+    "no list": ("n", 1),
+    "too many values": ("n", [1, 2]),
+    "a word for a date": ("day", ["x"]),
+    "true for a date": ("day", [True]),
+    "a word for an arrival": ("_doc", ["x"]),
+    "a list for a keyword": ("key", [[]]),
+}
+BODIES: dict[str, Any] = {
+    "doc values of a field without them": {"docvalue_fields": ["bare"]},
+    "doc values of a text": {"docvalue_fields": ["text"]},
+    "doc values of the id": {"docvalue_fields": ["_id"]},
+    "a terms aggregation of a field without doc values": {"aggs": {"a": {"terms": {"field": "bare"}}}},
+    "a terms aggregation of the id": {"aggs": {"a": {"terms": {"field": "_id"}}}},
+    "the largest index": {"aggs": {"a": {"max": {"field": "_index"}}}},
+    "a format of a number": {"fields": [{"field": "n", "format": "000"}]},
+    "an unknown key of _source": {"_source": {"foo": 1}},
+}
+# A parameter that another route takes, or a value that it cannot have.
+PARAMETERS: dict[str, Any] = {
+    **{f"{path}?routing=a": ("GET", f"/{path}?routing=a", None)
+       for path in ("refusals-1", "refusals-1/_mapping", "_cat/indices", "_cluster/health", "_index_template")},
+    "a read that waits for copies": ("GET", "/refusals-1/_doc/1?wait_for_active_shards=1", None),
+    "a search that does": ("GET", "/refusals-1/_search?wait_for_active_shards=1", None),
+    "a write of any index": ("PUT", "/refusals-1/_doc/1?ignore_unavailable=true", {"n": 1}),
+    "a write with a preference": ("PUT", "/refusals-1/_doc/1?preference=x", {"n": 1}),
+    "copies that are no number": ("PUT", "/refusals-1/_doc/1?wait_for_active_shards=foo", {"n": 1}),
+    "fewer copies than none": ("POST", "/refusals-1/_bulk?wait_for_active_shards=-1", [{"index": {}}, {"n": 1}]),
+    "a time without a unit": ("PUT", "/refusals-1/_doc/1?timeout=5", {"n": 1}),
+    "an empty time": ("DELETE", "/refusals-1/_doc/none?timeout=", None),
+    "refresh=1": ("PUT", "/refusals-1/_doc/1?refresh=1", {"n": 1}),
+    "a read with refresh=wait_for": ("GET", "/refusals-1/_doc/1?refresh=wait_for", None),
+    "pretty=foo": ("GET", "/refusals-1/_search?pretty=foo", None),
+    "a template that fits no wildcard": ("GET", "/_index_template/refusals-no*", None),
+    "a component that fits none": ("GET", "/_component_template/refusals-no*", None),
+    "two templates": ("GET", "/_index_template/a,b", None),
+}  # fmt: skip
 CALLS: dict[str, Any] = {
     "a health that is none": ("GET", "/_cluster/health?wait_for_status=purple", None),
     "more nodes than there are": ("GET", "/_cluster/health?wait_for_nodes=%3E%3D3&timeout=1ms", None),
@@ -137,12 +197,13 @@ CALLS: dict[str, Any] = {
 def both(real: Server, embedded: Server) -> Iterator[tuple[Server, Server]]:
     """Both servers with one index and one component template."""
     fields = {
-        "n": {"type": "long"}, "dark": {"type": "long", "index": False, "doc_values": False},
+        "n": {"type": "long"}, "bare": {"type": "long", "doc_values": False},
+        "dark": {"type": "long", "index": False, "doc_values": False},
         "key": {"type": "keyword"}, "text": {"type": "text"}, "day": {"type": "date"},
     }  # fmt: skip
     for server in (real, embedded):
         server.ok("PUT", f"/{INDEX}", {"mappings": {"properties": fields}})
-        server.ok("PUT", f"/{INDEX}/_doc/1?refresh=true", {"n": 1, "dark": 1, "key": "x", "text": "a b"})
+        server.ok("PUT", f"/{INDEX}/_doc/1?refresh=true", {"n": 1, "bare": 1, "dark": 1, "key": "x", "text": "a b"})
         server.ok("PUT", "/_component_template/refusals", {"template": {}})
     yield real, embedded
     for server in (real, embedded):
@@ -156,7 +217,13 @@ REQUESTS = [
     *(Request(name, body, "/_index_template/refusals", "PUT") for name, body in TEMPLATES.items()),
     *(Request(name, body, "/_ilm/policy/refusals", "PUT") for name, body in POLICIES.items()),
     *(Request(name, {"query": body}, f"/{INDEX}/_search") for name, body in QUERIES.items()),
-    *(Request(name, body, path, method) for name, (method, path, body) in CALLS.items()),
+    *(Request(name, {"sort": body}, f"/{INDEX}/_search") for name, body in SORTS.items()),
+    *(
+        Request(f"after: {name}", {"sort": [key], "search_after": body}, f"/{INDEX}/_search")
+        for name, (key, body) in AFTERS.items()
+    ),
+    *(Request(name, body, f"/{INDEX}/_search") for name, body in BODIES.items()),
+    *(Request(name, body, path, method) for name, (method, path, body) in (CALLS | PARAMETERS).items()),
 ]
 
 

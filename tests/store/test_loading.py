@@ -141,3 +141,17 @@ def test_times_before_1970_fall_into_their_intervals(tmp_path: Path) -> None:
         assert count(engine, engine.resolve("old"), None) == len(times)
     finally:
         engine.stop()
+
+
+def test_a_change_of_the_catalogue_does_not_wait_for_the_loader(tmp_path: Path) -> None:
+    """While more waits than may, an index is made and deleted; to wait with the lock would keep the loader from it."""
+    engine = Engine(StoreSettings(dir=tmp_path, max_pending=0, refresh_seconds=3600, request_seconds=1))
+    try:
+        Writer(engine).apply([Action("create", "logs", "1", b'{"n":1}')])
+        assert engine.waiting()
+        engine.create_index("other")
+        engine.delete_indices([engine.require("other")])
+        engine.refresh()
+        assert count(engine, engine.resolve("logs"), None) == 1
+    finally:
+        engine.stop()
