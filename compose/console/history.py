@@ -24,6 +24,8 @@ TICK = 15.0
 LEVELS = {1: 2.5 * 3600, 4: 10 * 3600, 20: 50 * 3600, 120: 8 * 86400}
 PAGE = 600  # documents a request
 METRICS = "ml-metrics-*"
+FRESH = 4.0  # seconds for which an answer of the store counts as new, also the answer that it gives none
+PATIENT = 10.0  # a slow one longer, so many times the time that it took: a page has dozens of questions
 
 
 Answer = TypeVar("Answer")
@@ -55,7 +57,8 @@ class SampleHistory:
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
         self._levels = {step: SampleSet(step * TICK) for step in LEVELS}
-        self._asked = dict.fromkeys(LEVELS, 0.0)
+        self._stale_from = dict.fromkeys(LEVELS, 0.0)
+        self._lost, self._lost_until = "", 0.0
         self._lock = threading.Lock()
 
     def level(self, age: float) -> SampleSet:
@@ -66,10 +69,17 @@ class SampleHistory:
         """
         step = next((step for step, reach in LEVELS.items() if age <= reach), max(LEVELS))
         with self._lock:
-            now = self._clock()
-            if now - self._asked[step] > 4:
-                self._update(step, now)
-                self._asked[step] = now
+            began = self._clock()
+            if began < self._lost_until:  # one question waits for a store that hangs, not each of a page's
+                raise AwayError(self._lost)
+            if began >= self._stale_from[step]:
+                try:
+                    self._update(step, began)
+                except AwayError as error:
+                    self._lost, self._lost_until = str(error), self._clock() + FRESH
+                    raise
+                now = self._clock()
+                self._stale_from[step] = now + min(TICK, max(FRESH, PATIENT * (now - began)))
         return self._levels[step]
 
     def _update(self, step: int, now: float) -> None:

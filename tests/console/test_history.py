@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,10 +15,10 @@ import numpy as np
 import pytest
 
 from compose.console.evaluation import Curve
-from compose.console.history import SampleHistory, moments, with_newest
+from compose.console.history import FRESH, TICK, SampleHistory, moments, with_newest
 from compose.console.samples import SampleSet
 from compose.console.settings import ConsoleSettings
-from compose.console.store import Store
+from compose.console.store import AwayError, Store
 from compose.provision.prometheus import Target
 from compose.stack import sampler
 from compose.stack.sampler import Sampler
@@ -65,6 +66,51 @@ def test_seven_days_show_a_stack_that_runs_since_a_minute(embedded: EmbeddedStor
         assert (up.there[-1], up.values[-1]) == (True, 1.0), span
     assert history.level(8 * 86_400).newest == NOW
     store.close()
+
+
+class Slow(Store):
+    """A way to the store that takes two seconds of its clock for each question, and counts them."""
+
+    now, questions = NOW, 0
+
+    def search(self, index: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer, later."""
+        self.now += 2
+        self.questions += 1
+        return super().search(index, body)
+
+
+def test_a_slow_store_is_not_asked_for_each_figure(embedded: EmbeddedStore) -> None:
+    """What a store took two seconds for is used for all figures of a page, which come before the next scrape's."""
+    store = Slow(ConsoleSettings(store_url=embedded.url))
+    history = SampleHistory(store, clock=lambda: store.now)
+    for _ in range(40):
+        for expr in ("up", "rate(ml_predictions_total[6h])", "rate(ml_predictions_total[1d])"):
+            history.curves(expr, np.array([store.now]))
+    assert store.questions == 3  # one for each of three distances between samples
+    store.now += TICK
+    history.curves("up", np.array([store.now]))
+    assert store.questions == 4
+    store.close()
+
+
+def test_a_store_that_hangs_costs_one_timeout() -> None:
+    """A store that takes connections and says nothing is asked once for all figures of a page, then again."""
+    clock = [NOW]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        store = Store(ConsoleSettings(store_url=url, request_seconds=0.2))
+        history = SampleHistory(store, clock=lambda: clock[0])
+        for _ in ("at first", "once it is asked again"):
+            for _ in range(50):
+                with pytest.raises(AwayError, match="did not answer within"):
+                    history.curves("up", np.array([NOW]))
+            silent.settimeout(0)
+            silent.accept()[0].close()
+            with pytest.raises(BlockingIOError):
+                silent.accept()
+            clock[0] += FRESH
+        store.close()
 
 
 def test_a_set_that_is_read_while_it_forgets_keeps_times_and_values_together() -> None:
