@@ -32,6 +32,7 @@ INDEX = """<!DOCTYPE html>
   <body>
     <a class="skip" href="#page">Skip to the page</a>
     {%app_entry%}
+    <p id="connection" role="alert" hidden></p>
     <noscript>The console needs JavaScript; the logs can be read with curl as well, see docs/console.md.</noscript>
     <footer class="dash-scripts">{%config%}{%scripts%}{%renderer%}</footer>
   </body>

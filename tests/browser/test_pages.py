@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import expect
 
 from compose.console.timerange import rfc3339
 from tests.browser.conftest import answers
@@ -115,3 +116,18 @@ def test_the_page_stays_when_the_store_goes(stack: RunningStack, visit: Callable
         polling=1500,
         timeout=60_000,
     )
+
+
+def test_a_console_that_is_gone_is_said_and_comes_back(stack: RunningStack, visit: Callable[..., Viewer]) -> None:
+    """While the console does not answer the page says that it is old; once it answers the page asked for is there."""
+    viewer = visit(stack.console + "/pipeline")
+    viewer.says("Verdicts since its start")
+    viewer.page.context.set_offline(True)
+    viewer.page.get_by_role("link", name="Model", exact=True).click()
+    viewer.says("The console has not answered since", "#connection")
+    assert "Verdicts since its start" in viewer.page.inner_text("#page")  # what the browser complains of is this:
+    viewer.complaints.clear()
+    viewer.page.context.set_offline(False)
+    viewer.says("The active model")
+    expect(viewer.page.locator("#connection")).to_be_hidden(timeout=PATIENCE)
+    viewer.complaints.clear()
