@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +13,25 @@ import msgspec
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
 class SettingsError(ValueError):
     """A setting cannot be used; the message names it and says what it may be."""
+
+
+def keep_loopback_direct(environment: MutableMapping[str, str]) -> None:
+    """Except this machine from the proxy that HTTP_PROXY or ALL_PROXY names: a proxy cannot reach the parts here.
+
+    Args:
+        environment: changed in place; left alone where it names no proxy.
+    """
+    lower = {name.lower(): value for name, value in environment.items()}
+    if not any(lower.get(name) for name in ("http_proxy", "https_proxy", "all_proxy")):
+        return
+    excepted = [each.strip() for each in lower.get("no_proxy", "").split(",") if each.strip()]
+    excepted += [each for each in LOOPBACK if each not in excepted]
+    environment["no_proxy"] = environment["NO_PROXY"] = ",".join(excepted)
 
 
 def refuse_unknown(variable: str, known: Collection[str]) -> None:

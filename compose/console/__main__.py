@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 from compose.console.server import serve
 from compose.console.settings import read_settings
-from compose.environment import SettingsError
+from compose.environment import SettingsError, keep_loopback_direct
 from compose.provision.objectives import read_objectives
 
 
@@ -15,6 +16,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    keep_loopback_direct(os.environ)
     try:
         settings, aims = read_settings(), read_objectives()
         logging.getLogger("console").info("listening on http://%s:%d", settings.host, settings.port)

@@ -12,7 +12,7 @@ from typing import TextIO
 import click
 import msgspec
 
-from compose.environment import SettingsError
+from compose.environment import SettingsError, keep_loopback_direct
 from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies, sbom
 from compose.stack.settings import StackSettings, as_running, read_settings
 
@@ -82,6 +82,7 @@ def _version(context: click.Context, _option: click.Parameter, is_wanted: bool) 
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def main() -> None:
     """Run the whole stack on this machine, without Docker."""
+    keep_loopback_direct(os.environ)
 
 
 @main.command()

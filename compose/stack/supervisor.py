@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import signal
 import subprocess
 import time
@@ -24,6 +26,8 @@ TELL_SECONDS = 10.0  # a part that is not ready after so long is told of
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 SETTLED_SECONDS = 60.0
 WRITE_AGAIN_SECONDS = 1.0  # where the state could not be written
+OUTPUT_BYTES = 64 * 2**20  # of one process's output; the part before stays readable beside it
+TAIL_BYTES = 64 * 2**10  # of an output that are read for its last lines
 
 
 class StackError(Exception):
@@ -73,7 +77,9 @@ class Supervised:
     def last_lines(self, count: int = 8) -> str:
         """Return the end of what the process printed."""
         try:
-            lines = self.output.read_text(errors="replace").splitlines()[-count:]
+            with self.output.open("rb") as output:
+                output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL_BYTES))
+                lines = output.read().decode(errors="replace").splitlines()[-count:]
         except OSError:
             return ""
         return "\n".join("  " + line for line in lines)
@@ -86,9 +92,15 @@ class Supervised:
         with contextlib.suppress(ValueError):
             told = json.loads(line)
             if isinstance(told, dict):
-                complains = {"ERROR", "CRITICAL"} & {told.get("level"), told.get("levelname")}
-                line = str(told.get("message", "")) if complains else ""
+                line = str(told.get("message", "")) if told.get("level") in ("ERROR", "CRITICAL") else ""
         return f": {line[:300]}" if line else ""
+
+    def limit_output(self) -> None:
+        """Put what the process printed aside once it is long, so that years of it do not fill the disk."""
+        with contextlib.suppress(OSError):
+            if self.output.stat().st_size > OUTPUT_BYTES:
+                shutil.copyfile(self.output, previous_output(self.output))
+                os.truncate(self.output, 0)  # the process appends: it goes on at the new end
 
     def impostor(self) -> ports.Owner | None:
         """Return who listens at the part's address where it is not the part itself; None where nobody can tell."""
@@ -159,7 +171,7 @@ class Supervisor:
         self.enter("starting")
         for part in tuple(self.parts.values()):
             if part.output.exists():  # the run before stays readable for one start more
-                part.output.replace(part.output.with_suffix(".previous.log"))
+                part.output.replace(previous_output(part.output))
             part.start()
             self._write_state()
             try:
@@ -226,6 +238,7 @@ class Supervisor:
                 self.say(f"{_clock()}  {name} started again (restart {part.restarts})")
                 self._keep_state()
             return
+        part.limit_output()
         ended = part.exit_words()
         if ended:
             if now - part.started > SETTLED_SECONDS:
@@ -267,7 +280,8 @@ class Supervisor:
                 words = part.exit_words()
                 ending = "stopped" if words == "exit code 0" else f"stopped with {words}, see {part.output}"
                 self.say(f"  {service.name:12} {ending}")
-        self.state_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is a dead stack's: `status` and `down` look whether its pid lives
+            self.state_file.unlink(missing_ok=True)
 
     def _keep_state(self) -> None:
         """Write the state; where that cannot be done say so and go on: the parts matter more than what is known."""
@@ -304,6 +318,11 @@ class Supervisor:
                 },
             ),
         )
+
+
+def previous_output(output: Path) -> Path:
+    """Return the file that holds what was printed before `output`."""
+    return output.with_suffix(".previous.log")
 
 
 def _clock() -> str:

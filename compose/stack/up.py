@@ -194,7 +194,7 @@ Everything runs after {seconds:.1f} s; it is kept in {settings.stack_dir}
 """
 
 
-def down(settings: StackSettings, say: Say, timeout: float = 120.0) -> None:
+def down(settings: StackSettings, say: Say, timeout: float = 180.0) -> None:
     """Stop the stack that runs in `settings.stack_dir`, from another terminal.
 
     Raises:
@@ -203,10 +203,9 @@ def down(settings: StackSettings, say: Say, timeout: float = 120.0) -> None:
     say, path = unheard(say), settings.run_dir / "state.json"
     supervisor = state.running_supervisor(path)
     if supervisor is None:
-        if state.orphans(path):
-            end_orphans(settings, say)
-        else:
+        if not state.orphans(path):
             say(f"nothing runs in {settings.stack_dir}")
+        end_orphans(settings, say)
         path.unlink(missing_ok=True)
         return
     say(f"stopping the stack in {settings.stack_dir} (pid {supervisor.pid})")
@@ -217,4 +216,5 @@ def down(settings: StackSettings, say: Say, timeout: float = 120.0) -> None:
         if time.monotonic() > deadline:
             raise StackError(f"it did not stop within {timeout:.0f} s; see the files in {settings.run_dir}")
         time.sleep(0.05)
+    end_orphans(settings, say)  # it may have been killed while it stopped them
     say("stopped; everything is kept")
