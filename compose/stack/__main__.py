@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 import click
 import msgspec
 
-from compose.environment import SettingsError, keep_loopback_direct
-from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies, sbom
+from compose.environment import keep_loopback_direct
+from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies, private_file, sbom
+from compose.stack.addresses import Address
+from compose.stack.failure import one_line
 from compose.stack.settings import StackSettings, as_running, read_settings
 
 WIDTH = 1000  # columns of what is written to a file or a pipe
@@ -54,13 +55,8 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapped(**arguments: object) -> None:
-        from compose.stack.supervisor import StackError
-
-        try:
+        with one_line():
             command(as_running(read_settings()), **arguments)
-        except (SettingsError, StackError) as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(1)
 
     return wrapped
 
@@ -131,8 +127,10 @@ def status(settings: StackSettings, *, as_json: bool) -> None:
 @click.option("--label-delay", default="10s", type=_Parsed("time", _seconds), show_default=True)
 @click.option("--label-noise", default="10%", type=_Parsed("share", _share), help="Labels against the prediction.")
 @click.option("--seed", type=int, help="Send the same requests again.")
-@click.option("--url", help="Another address of the service.")
-@click.option("--app-key-file", type=click.File(), envvar="OPS_APP_KEY_FILE", help="Key of the service, if it asks.")
+@click.option("--url", type=Address(), help="Another address of the service.")
+@click.option(
+    "--app-key-file", type=click.Path(path_type=Path), envvar="OPS_APP_KEY_FILE", help="Key of the service, if it asks."
+)
 @_with_settings
 def traffic(
     settings: StackSettings,
@@ -146,7 +144,7 @@ def traffic(
     label_noise: float,
     seed: int | None,
     url: str | None,
-    app_key_file: TextIO | None,
+    app_key_file: Path | None,
 ) -> None:
     """Send realistic requests, some of them faulty. Exit code 0 when each was answered as it should be."""
     from rich.console import Console
@@ -156,7 +154,7 @@ def traffic(
 
     told = LabelPlan(share=labels, delay=label_delay, noise=label_noise)
     url = url or settings.app_url
-    key = app_key_file.read().strip() if app_key_file else ""
+    key = private_file.read(app_key_file) if app_key_file else ""
     plan = sending.Plan(
         url=url, rate=rate, count=count, seconds=seconds, errors=errors, seed=seed, labels=told, key=key
     )
@@ -177,13 +175,18 @@ def lock(_settings: StackSettings, *, upgrade: bool) -> None:
 
 
 @main.command()
-@click.option("--elasticsearch", default="http://127.0.0.1:9200", show_default=True, envvar="SETUP_ELASTICSEARCH")
 @click.option(
-    "--kibana", envvar="SETUP_KIBANA", help="For example http://127.0.0.1:5601; without it Kibana is left out."
+    "--elasticsearch", default="http://127.0.0.1:9200", type=Address(), show_default=True, envvar="SETUP_ELASTICSEARCH"
+)
+@click.option(
+    "--kibana",
+    envvar="SETUP_KIBANA",
+    type=Address(),
+    help="For example http://127.0.0.1:5601; without it Kibana is left out.",
 )
 @click.option("--user", default="", envvar="SETUP_USER", help="An administrator, where security is on.")
-@click.option("--password-file", type=click.File(), envvar="SETUP_PASSWORD_FILE")
-@click.option("--ca", type=click.Path(exists=True), envvar="SETUP_CA", help="Certificate authority for https.")
+@click.option("--password-file", type=click.Path(path_type=Path), envvar="SETUP_PASSWORD_FILE")
+@click.option("--ca", type=click.Path(path_type=Path), envvar="SETUP_CA", help="Certificate authority for https.")
 @click.option("--snapshots", envvar="SETUP_SNAPSHOTS", help="Folder inside Elasticsearch's path.repo.")
 @click.option("--passwords", type=click.Path(exists=True), envvar="SETUP_PASSWORDS", help="Make roles and users, too.")
 @click.option("--shipper-key", type=click.Path(), envvar="SETUP_SHIPPER_KEY", help="File for the shipper's API key.")
@@ -192,9 +195,14 @@ def lock(_settings: StackSettings, *, upgrade: bool) -> None:
 @click.option(
     "--retention-days", type=click.IntRange(1), envvar="SETUP_RETENTION_DAYS", help="Until an index is deleted."
 )
-@click.option("--grafana", envvar="SETUP_GRAFANA", help="For example http://127.0.0.1:3000; makes a token for backups.")
+@click.option(
+    "--grafana",
+    envvar="SETUP_GRAFANA",
+    type=Address(),
+    help="For example http://127.0.0.1:3000; makes a token for backups.",
+)
 @click.option("--grafana-user", default="admin", show_default=True, envvar="SETUP_GRAFANA_USER")
-@click.option("--grafana-password-file", type=click.File(), envvar="SETUP_GRAFANA_PASSWORD_FILE")
+@click.option("--grafana-password-file", type=click.Path(path_type=Path), envvar="SETUP_GRAFANA_PASSWORD_FILE")
 @click.option("--grafana-token", type=click.Path(), envvar="SETUP_GRAFANA_TOKEN", help="File that keeps the token.")
 @click.option("--wait", default=180.0, show_default=True, envvar="SETUP_WAIT", help="Seconds for each service.")
 @_with_settings
@@ -204,8 +212,8 @@ def setup(
     elasticsearch: str,
     kibana: str | None,
     user: str,
-    password_file: TextIO | None,
-    ca: str | None,
+    password_file: Path | None,
+    ca: Path | None,
     snapshots: str | None,
     passwords: str | None,
     shipper_key: str | None,
@@ -214,7 +222,7 @@ def setup(
     retention_days: int | None,
     grafana: str | None,
     grafana_user: str,
-    grafana_password_file: TextIO | None,
+    grafana_password_file: Path | None,
     grafana_token: str | None,
     wait: float,
 ) -> None:
@@ -228,8 +236,8 @@ def setup(
         elasticsearch=elasticsearch,
         kibana=kibana,
         user=user,
-        password=password_file.read().rstrip("\n") if password_file else "",
-        ca=Path(ca) if ca else None,
+        password=private_file.read(password_file) if password_file else "",
+        ca=ca,
         snapshots=snapshots,
         passwords=Path(passwords) if passwords else None,
         shipper_key=KeyFile(Path(shipper_key)) if shipper_key else secret,
@@ -239,7 +247,7 @@ def setup(
         grafana_user=grafana_user,
         # The first login's password is a setting of the Docker stack without secrets, not a file.
         grafana_password=(
-            grafana_password_file.read().strip()
+            private_file.read(grafana_password_file)
             if grafana_password_file
             else os.environ.get("SETUP_GRAFANA_PASSWORD", "")
         ),
@@ -255,8 +263,10 @@ def alert() -> None:
 
 
 @alert.command("test")
-@click.option("--alertmanager", help="Its address; without it the local stack's or Docker's, port 9093.")
-@click.option("--prometheus", help="Its address; without it the local stack's or Docker's, port 9090.")
+@click.option(
+    "--alertmanager", type=Address(), help="Its address; without it the local stack's or Docker's, port 9093."
+)
+@click.option("--prometheus", type=Address(), help="Its address; without it the local stack's or Docker's, port 9090.")
 @_with_settings
 def alert_test(settings: StackSettings, *, alertmanager: str | None, prometheus: str | None) -> None:
     """Send one alert the whole way, to whoever is told."""

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compose.environment import SettingsError
+from compose.stack import private_file
+from compose.stack.addresses import Address
+from compose.stack.failure import one_line
 from compose.stack.settings import StackSettings, as_running, read_settings
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _FOLDERS = {
     "prometheus_data": ("OPS_PROMETHEUS_DATA", "Prometheus's data folder."),
     "repository": ("OPS_REPOSITORY", "The snapshot repository's folder, where Elasticsearch sees it elsewhere."),
 }
+_BACKUPS = "Folder of all backups."
 
 
 def _dashed(name: str) -> str:
@@ -52,9 +55,8 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         from compose.stack.remote import Addresses, Servers
-        from compose.stack.supervisor import StackError
 
-        try:
+        with one_line(2):
             settings = as_running(read_settings())
             without = _without(settings, given.pop("without"))
             values: dict[str, Any] = {name: given.pop(name) for name in _ADDRESSES}
@@ -72,16 +74,14 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
             # Where there is no Grafana, nobody made its token.
             values["grafana_token"] = _secret(token) if "grafana" not in without else ""
             values |= {name: _secret(given.pop(f"{name}_file")) for name in _SECRETS if name != "grafana_token"}
-            ca = given.pop("ca")
-            addresses = Addresses(**values, ca=Path(ca) if ca else None, without=without)
+            addresses = Addresses(**values, ca=given.pop("ca"), without=without)
             with Servers(addresses) as servers:
                 command(settings, servers, **given)
-        except (SettingsError, StackError) as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(2)
 
     for name, (_default, what) in reversed(_ADDRESSES.items()):
-        wrapped = click.option(_dashed(name), envvar=f"OPS_{name.upper()}", help=f"Address of {what}.")(wrapped)
+        wrapped = click.option(_dashed(name), envvar=f"OPS_{name.upper()}", type=Address(), help=f"Address of {what}.")(
+            wrapped
+        )
     for name in ("user", "proxy_user", "grafana_user"):
         wrapped = click.option(_dashed(name), envvar=f"OPS_{name.upper()}", help="Where a login is asked for.")(wrapped)
     for name, what in _SECRETS.items():
@@ -89,7 +89,9 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
         wrapped = click.option(
             f"{_dashed(name)}-file", envvar=variable, type=click.Path(), help=f"File with the {what}."
         )(wrapped)
-    wrapped = click.option("--ca", envvar="OPS_CA", type=click.Path(exists=True), help="Authority for https.")(wrapped)
+    wrapped = click.option("--ca", envvar="OPS_CA", type=click.Path(path_type=Path), help="Authority for https.")(
+        wrapped
+    )
     return click.option(
         "--without",
         envvar="OPS_WITHOUT",
@@ -100,12 +102,7 @@ def with_servers(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _secret(path: str | None) -> str:
-    if not path:
-        return ""
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    return private_file.read(Path(path)) if path else ""
 
 
 def _without(settings: StackSettings, given: tuple[str, ...]) -> frozenset[str]:
@@ -120,7 +117,7 @@ def _without(settings: StackSettings, given: tuple[str, ...]) -> frozenset[str]:
 
 
 def _with_places(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that name folders; hand them over as `places`."""
+    """Add the options that name folders; hand them over as `places`, and the folder of all backups as `target`."""
 
     @functools.wraps(command)
     def wrapped(settings: StackSettings, servers: Servers, **given: Any) -> None:
@@ -136,7 +133,8 @@ def _with_places(command: Callable[..., None]) -> Callable[..., None]:
             prometheus=paths["prometheus_data"] or (local if local.is_dir() else None),
             repository=paths["repository"] or (store / "snapshots" / "backup" if store.is_dir() or running else None),
         )
-        command(servers, places, **given)
+        given["target"] = Path(given["target"] or settings.stack_dir.parent / "backups")
+        command(settings, servers, places, **given)
 
     for name, (variable, text) in _FOLDERS.items():
         wrapped = click.option(_dashed(name), envvar=variable, type=click.Path(), help=text)(wrapped)
@@ -146,36 +144,41 @@ def _with_places(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @with_servers
 @_with_places
-@click.option(
-    "--to", "target", default="backups", show_default=True, envvar="OPS_BACKUPS", help="Folder of all backups."
-)
+@click.option("--to", "target", envvar="OPS_BACKUPS", show_default="backups, beside STACK_DIR", help=_BACKUPS)
 @click.option("--keep", type=click.IntRange(1), help="Keep so many backups, remove older ones and their snapshots.")
-def backup(servers: Servers, places: Places, *, target: str, keep: int | None) -> None:
-    """Save dashboards, documents, metrics, model and feedback. A manifest has the hash of each file."""
+def backup(_settings: StackSettings, servers: Servers, places: Places, *, target: Path, keep: int | None) -> None:
+    """Save dashboards, documents, metrics, model and feedback. A manifest has the hash of each file.
+
+    Exit code 0 when each part that the stack has is in it, 2 otherwise, with the reason.
+    """
     from compose.stack import backup as saving
 
-    saving.backup(servers, places, Path(target), click.echo, now=dt.datetime.now(dt.UTC), keep=keep)
+    saving.backup(servers, places, target, click.echo, now=dt.datetime.now(dt.UTC), keep=keep)
 
 
 @click.command()
 @with_servers
 @_with_places
 @click.argument("name")
-@click.option(
-    "--from", "target", default="backups", show_default=True, envvar="OPS_BACKUPS", help="Folder of all backups."
-)
-def restore(servers: Servers, places: Places, *, name: str, target: str) -> None:
+@click.option("--from", "target", envvar="OPS_BACKUPS", show_default="backups, beside STACK_DIR", help=_BACKUPS)
+def restore(settings: StackSettings, servers: Servers, places: Places, *, name: str, target: Path) -> None:
     """Put the backup NAME (or `newest`) back into an empty stack. Writes over nothing."""
+    from compose.stack import state
     from compose.stack.backup import backups
     from compose.stack.restore import restore as put_back
     from compose.stack.supervisor import StackError
 
-    folder = Path(target) / name
-    if name == "newest":
-        if not (whole := backups(Path(target))):
-            raise StackError(f"there is no backup in {target}")
-        folder = whole[-1]
-    put_back(servers, places, folder, click.echo)
+    whole = backups(target)
+    if not whole:
+        raise StackError(f"there is no backup in {target}: name the folder of all backups with --from")
+    if name != "newest" and target / name not in whole:
+        raise StackError(f"{name} is no whole backup in {target}; there are: {', '.join(each.name for each in whole)}")
+    if places.models == settings.stack_dir / "models" and state.running_supervisor(settings.run_dir / "state.json"):
+        raise StackError(
+            f"the stack in {settings.stack_dir} runs: stop it first (`python3 compose down`), run its store alone "
+            "(`python3 compose store`), or set STACK_DIR to another folder"
+        )
+    put_back(servers, places, whole[-1] if name == "newest" else target / name, click.echo)
 
 
 @click.command()
@@ -193,6 +196,8 @@ def check(
     from compose.stack import check as looking
 
     if acceptance:
+        if period is not None:
+            raise click.UsageError("say `daily`, `weekly` or --acceptance: one of them")
         from compose.stack.acceptance import accept
 
         sys.exit(accept(servers, click.echo))

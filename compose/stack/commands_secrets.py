@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
+from compose.stack import private_file
+from compose.stack.addresses import Address
+from compose.stack.failure import one_line
 from compose.stack.settings import CHECKOUT
 from compose.stack.supervisor import StackError
 
@@ -33,14 +35,17 @@ def make(*, folder: str, hosts: tuple[str, ...], alert_webhook: str | None, watc
     from compose.stack import secret_files
 
     webhooks = {"alert_webhook_url": alert_webhook or "", "watchdog_webhook_url": watchdog_webhook or ""}
-    _run(lambda: secret_files.make(Path(folder), click.echo, now=_now(), hosts=hosts, webhooks=webhooks))
+    with one_line():
+        secret_files.make(Path(folder), click.echo, now=_now(), hosts=hosts, webhooks=webhooks)
 
 
 @secrets.command("rotate")
 @_folder
 @click.argument("name")
-@click.option("--elasticsearch", default="https://127.0.0.1:9200", show_default=True, envvar="OPS_ELASTICSEARCH")
-@click.option("--grafana", default="https://127.0.0.1:3000", show_default=True, envvar="OPS_GRAFANA")
+@click.option(
+    "--elasticsearch", default="https://127.0.0.1:9200", type=Address(), show_default=True, envvar="OPS_ELASTICSEARCH"
+)
+@click.option("--grafana", default="https://127.0.0.1:3000", type=Address(), show_default=True, envvar="OPS_GRAFANA")
 @click.option("--grafana-user", default="admin", show_default=True, envvar="OPS_GRAFANA_USER")
 def rotate(*, folder: str, name: str, elasticsearch: str, grafana: str, grafana_user: str) -> None:
     """Replace the secret NAME (or `certificates`). Says what has to be started again."""
@@ -56,7 +61,7 @@ def rotate(*, folder: str, name: str, elasticsearch: str, grafana: str, grafana_
             ca=room / "ca.crt",
         )  # fmt: skip
 
-    def run() -> None:
+    with one_line():
         with Servers(addresses()) as servers:
             if name in secret_files.ELASTIC_USERS:
                 elastic = servers["elasticsearch"]
@@ -73,23 +78,21 @@ def rotate(*, folder: str, name: str, elasticsearch: str, grafana: str, grafana_
             files = "-f compose/compose.yaml -f compose/compose.secure.yaml"
             click.echo(f"now: docker compose {files} restart {' '.join(services)}")
 
-    _run(run)
-
 
 def _read(room: Path, name: str) -> str:
-    try:
-        return (room / name).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise StackError(f"{room} holds no secrets; make them first: ml-stack secrets make") from None
+    if not (room / name).exists():
+        raise StackError(f"{room / name} is not there; make it first: ml-stack secrets make")
+    return private_file.read(room / name)
 
 
 @secrets.command("check")
 @_folder
 def check(*, folder: str) -> None:
-    """Name the certificates that end within 30 days. Exit code 1 where there are some."""
+    """Name the certificates that end within 30 days. Exit code 1 where there are some, 2 where there are none at all."""
     from compose.stack import secret_files
 
-    found = secret_files.expiring(Path(folder), _now())
+    with one_line(2):
+        found = secret_files.expiring(Path(folder), _now())
     for name, end in found:
         click.echo(f"{name} ends {end:%Y-%m-%d}: ml-stack secrets rotate certificates")
     if not found:
@@ -99,11 +102,3 @@ def check(*, folder: str) -> None:
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-def _run(command: Any) -> None:
-    try:
-        command()
-    except StackError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from compose.stack.failure import one_line
 from compose.stack.settings import CHECKOUT
 from compose.stack.supervisor import StackError
 
@@ -53,11 +54,8 @@ def canonical(name: str) -> str:
 
 def _ending(command: Callable[[], bool]) -> None:
     """Run a command; exit code 0 when all is well, 1 when something was found, 2 when it could not be said."""
-    try:
+    with one_line(2):
         well = command()
-    except StackError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
     sys.exit(0 if well else 1)
 
 

@@ -1,9 +1,11 @@
-"""Writes a file whole or not at all, with the rights it shall have from its first byte on."""
+"""Files that hold a secret: written whole or not at all, with their rights from the first byte on, and read."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from compose.environment import SettingsError
 
 
 def write(path: Path, text: str, mode: int) -> None:
@@ -26,3 +28,20 @@ def write(path: Path, text: str, mode: int) -> None:
         os.fsync(writer.fileno())
     fresh.chmod(mode)
     fresh.replace(path)
+
+
+def read(path: Path) -> str:
+    """Return the secret that a file holds, without the white space around it.
+
+    Raises:
+        SettingsError: it cannot be read, is no text, or holds nothing.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} holds no text: a password, key or token in UTF-8 is wanted") from None
+    if not secret:
+        raise SettingsError(f"{path} is empty: a password, key or token is wanted in it")
+    return secret

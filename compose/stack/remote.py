@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,10 @@ from compose.stack.supervisor import StackError
 TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 1.0
 STARTING_SECONDS = 60.0  # from the first answer of a server that was away until a refused login is believed
-REMEDIES = {401: "the user, password or token is wrong", 403: "this user may not do that"}
+REMEDIES = {
+    401: "give the right login: --user and --password-file, Grafana's token, or the key of the model service",
+    403: "this user may not do that",
+}
 SERVERS = ("app", "shipper", "elasticsearch", "prometheus", "alertmanager", "grafana", "kibana")
 
 
@@ -155,9 +158,7 @@ class Servers:
     def __init__(self, addresses: Addresses, *, transport: httpx.BaseTransport | None = None) -> None:
         self.addresses = addresses
         self._closing = contextlib.ExitStack()
-        verify: ssl.SSLContext | bool = True
-        if addresses.ca is not None:
-            verify = ssl.create_default_context(cafile=str(addresses.ca))
+        verify = verification(addresses.ca)
         login = _basic(addresses.user, addresses.password)
         proxy = _basic(addresses.proxy_user, addresses.proxy_password)
         grafana = _basic(addresses.grafana_user, addresses.grafana_password)
@@ -184,9 +185,6 @@ class Servers:
     def __getitem__(self, name: str) -> Server:
         return self._servers[name]
 
-    def __iter__(self) -> Iterator[Server]:
-        return (server for name, server in self._servers.items() if name not in self.addresses.without)
-
     def has(self, name: str) -> bool:
         """Whether this stack has that server."""
         return name not in self.addresses.without
@@ -196,6 +194,24 @@ class Servers:
 
     def __exit__(self, *_details: object) -> None:
         self._closing.close()
+
+
+def verification(ca: Path | None) -> ssl.SSLContext | bool:
+    """Return how a client verifies a server: by this file of authorities, or by the system's.
+
+    Raises:
+        StackError: the file cannot be read, or holds no certificate.
+    """
+    if ca is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=str(ca))
+    except ssl.SSLError:
+        raise StackError(
+            f"{ca} holds no certificate: the authority's, in PEM, is wanted (for example ca.crt)"
+        ) from None
+    except OSError as error:
+        raise StackError(f"the certificate authority {ca} cannot be read: {error.strerror}") from None
 
 
 def _basic(user: str, password: str) -> httpx.BasicAuth | None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 
 from compose.provision.elasticsearch import PATTERN, REPOSITORY
-from compose.stack.backup import Manifest, Places, Say, read_manifest, store_kind
+from compose.stack.backup import SERVER, Manifest, Places, Say, digest, read_manifest, store_kind
+from compose.stack.failure import explain
 from compose.stack.remote import Servers, wait_until
 from compose.stack.supervisor import StackError
 
 INDEX_SECONDS = 600.0
-SERVER = {"metrics": "prometheus", "dashboards": "grafana", "logs": "elasticsearch"}  # part → who has to be there
+PARTS = {"model", "feedback", "metrics", "dashboards", "logs"}
 
 
 def restore(servers: Servers, places: Places, folder: Path, say: Say) -> list[str]:
@@ -31,15 +32,23 @@ def restore(servers: Servers, places: Places, folder: Path, say: Say) -> list[st
         The parts that were put back.
 
     Raises:
-        StackError: the backup is not whole, the stack is not empty, or a part was not put back although its server is
-            there; what was put back before stays.
+        StackError: the backup is not whole or not ours, or the stack is not empty: nothing was done then. Or the disk
+            or a server refused, or a part was not put back although its server is there: what was put back before
+            stays, and a second run goes on.
     """
     say(f"comparing {folder} with its manifest …")
     manifest = read_manifest(folder)
+    if strange := sorted(set(manifest.parts) - PARTS):
+        raise StackError(f"{folder} holds {', '.join(strange)}, which this version does not know: take a newer one")
     if {"model", "feedback"} & set(manifest.parts):
         _refuse_running_app(servers)
     if "logs" in manifest.parts and servers.has("elasticsearch"):
         _refuse_other_store(servers, manifest)
+        _refuse_other_indices(servers, manifest)
+    if "model" in manifest.parts:
+        _refuse_other_files(places.models, folder / "model")
+    if "feedback" in manifest.parts:
+        _refuse_other_files(places.feedback, folder / "feedback.sqlite")
     steps: dict[str, Callable[[], str | None]] = {
         "model": lambda: _models(places, folder / "model"),
         "feedback": lambda: _feedback(places, folder / "feedback.sqlite"),
@@ -50,7 +59,10 @@ def restore(servers: Servers, places: Places, folder: Path, say: Say) -> list[st
     done: list[str] = []
     for number, part in enumerate(manifest.parts, 1):
         say(f"[{number}/{len(manifest.parts)}] {part} …")
-        why = steps[part]()
+        try:
+            why = steps[part]()
+        except OSError as error:
+            raise StackError(f"{part} was not put back: {explain(error)}; mend that and run it again") from None
         say(f"      left out: {why}" if why else "      put back")
         if why is None:
             done.append(part)
@@ -71,8 +83,10 @@ def _refuse_running_app(servers: Servers) -> None:
     app = servers["app"]
     try:
         app.client.get(f"{app.url}/health")
-    except httpx.HTTPError:
+    except (httpx.ConnectError, httpx.ConnectTimeout):
         return
+    except httpx.HTTPError:
+        pass  # one that is slow to answer runs, too
     raise StackError(f"the model service at {app.url} runs: stop it first, its model and labels are replaced")
 
 
@@ -88,23 +102,53 @@ def _refuse_other_store(servers: Servers, manifest: Manifest) -> None:
     )
 
 
+def _refuse_other_indices(servers: Servers, manifest: Manifest) -> None:
+    present = servers["elasticsearch"].json("GET", f"/_cat/indices/{PATTERN}", params={"format": "json"})
+    if clash := sorted({row["index"] for row in present} & manifest.indices.keys()):
+        raise StackError(f"index {clash[0]} is there: delete it, or take an empty Elasticsearch")
+
+
+def _refuse_other_files(target: Path | None, source: Path) -> None:
+    """Refuse a file or a folder that is there and is not what the backup holds."""
+    if target is None or not target.exists() or _is_put_back(source, target):
+        return
+    if target.is_file():
+        raise StackError(f"{target} is there: move it away first, a restore writes over nothing")
+    if any(target.iterdir()):
+        raise StackError(f"{target} is not empty: move it away first, a restore writes over nothing")
+
+
+def _is_put_back(source: Path, target: Path) -> bool:
+    """Whether a restore that was stopped has put this very file or folder back already."""
+
+    def held(place: Path) -> list[tuple[str, str]]:
+        files = [place] if place.is_file() else (path for path in sorted(place.rglob("*")) if path.is_file())
+        return [(str(path.relative_to(place)), digest(place.parent, path).sha256) for path in files]
+
+    return target.exists() and held(source) == held(target)
+
+
 def _copy(source: Path, to: Path) -> None:
-    """Copy a file or a folder; what is new belongs to whoever owns the folder it goes into."""
+    """Copy a file or a folder, which gets its name last; it belongs to whoever owns the folder it goes into."""
     owner = to.parent.stat()
+    room = to.with_name(f".{to.name}.tmp-for-restore")
+    if room.exists():
+        _remove(room)
     if source.is_dir():
-        shutil.copytree(source, to)
+        shutil.copytree(source, room)
     else:
-        shutil.copy(source, to)
+        shutil.copy(source, room)
     if os.geteuid() == 0:
-        for path in [to, *to.rglob("*")]:
+        for path in [room, *room.rglob("*")]:
             os.chown(path, owner.st_uid, owner.st_gid)
+    room.rename(to)
 
 
 def _models(places: Places, source: Path) -> str | None:
     if places.models is None:
         return "the folder was not given (--models)"
-    if places.models.exists() and any(places.models.iterdir()):
-        raise StackError(f"{places.models} is not empty: move it away first, a restore writes over nothing")
+    if _is_put_back(source, places.models):
+        return None
     places.models.parent.mkdir(parents=True, exist_ok=True)
     if places.models.exists():
         places.models.rmdir()
@@ -115,10 +159,11 @@ def _models(places: Places, source: Path) -> str | None:
 def _feedback(places: Places, source: Path) -> str | None:
     if places.feedback is None:
         return "the file was not given (--feedback)"
-    if places.feedback.exists():
-        raise StackError(f"{places.feedback} is there: move it away first, a restore writes over nothing")
+    if _is_put_back(source, places.feedback):
+        return None
     folder = places.feedback.parent
     if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
         owner = folder.parent.stat()
         folder.mkdir()
         if os.geteuid() == 0:
@@ -134,12 +179,7 @@ def _metrics(places: Places, source: Path) -> str | None:
     for block in sorted(source.iterdir()):
         if (places.prometheus / block.name).exists():
             continue  # blocks are immutable and named uniquely: this very one is there
-        # Prometheus must never see half a block: it gets its name last.
-        room = places.prometheus / f"{block.name}.tmp-for-restore"
-        if room.exists():
-            shutil.rmtree(room)
-        _copy(block, room)
-        room.rename(places.prometheus / block.name)
+        _copy(block, places.prometheus / block.name)
     return None
 
 
@@ -152,6 +192,14 @@ def _dashboards(servers: Servers, source: Path) -> str | None:
         if kept["meta"].get("provisioned"):
             continue  # comes from the files in compose/provision, and Grafana refuses another source
         board = {key: value for key, value in kept["dashboard"].items() if key not in ("id", "version")}
+        present = grafana.json("GET", f"/api/dashboards/uid/{board['uid']}", allowed=(404,))
+        if present is not None:
+            if {key: value for key, value in present["dashboard"].items() if key not in ("id", "version")} != board:
+                raise StackError(
+                    f"dashboard {board['title']!r} is there and is another one: delete it first, a restore writes over "
+                    "nothing"
+                )
+            continue
         body = {"dashboard": board, "folderUid": kept["meta"].get("folderUid", ""), "overwrite": False}
         grafana.json("POST", "/api/dashboards/db", json=body)
     return None
@@ -166,9 +214,6 @@ def _logs(servers: Servers, places: Places, source: Path, manifest: Manifest) ->
         raise StackError(
             f"the snapshot repository {REPOSITORY!r} is not registered; run `ml-stack setup --snapshots FOLDER` first"
         )
-    present = elastic.json("GET", f"/_cat/indices/{PATTERN}", params={"format": "json"})
-    if clash := sorted({row["index"] for row in present} & manifest.indices.keys()):
-        raise StackError(f"index {clash[0]} is there: delete it, or take an empty Elasticsearch")
     location = Path(known[REPOSITORY]["settings"]["location"])
     folder = places.repository or location
     if places.repository is not None and manifest.store == "embedded":
@@ -185,7 +230,10 @@ def _logs(servers: Servers, places: Places, source: Path, manifest: Manifest) ->
         # Elasticsearch remembers what a repository held: it is registered anew once the files lie there.
         body = {key: known[REPOSITORY][key] for key in ("type", "settings")}
         elastic.json("DELETE", f"/_snapshot/{REPOSITORY}")
-        for entry in sorted(source.iterdir()):
+        # What names the rest comes last: half a repository is an empty one, and a second run begins again.
+        for entry in sorted(
+            source.iterdir(), key=lambda path: (path.name.startswith(("index", "snapshot-")), path.name)
+        ):
             if (folder / entry.name).exists():
                 _remove(folder / entry.name)
             _copy(entry, folder / entry.name)

@@ -16,11 +16,13 @@ from typing import Any
 import httpx
 import msgspec
 
+from compose.environment import SettingsError
 from compose.provision import elasticsearch as security
 from compose.provision import kibana
 from compose.provision.visualisations import ERROR_BURST
+from compose.stack import private_file
 from compose.stack.grafana_account import ensure_token
-from compose.stack.remote import TIMEOUT_SECONDS, Server, body_of
+from compose.stack.remote import TIMEOUT_SECONDS, Server, body_of, verification
 from compose.stack.shipper_key import Place, ensure_key
 from compose.stack.supervisor import StackError
 
@@ -80,15 +82,10 @@ def run(plan: Plan, say: Say, *, transport: httpx.BaseTransport | None = None) -
         StackError: a service did not come up, or a call failed; the message names it and says what to do.
     """
     auth = httpx.BasicAuth(plan.user, plan.password) if plan.user else None
-    verify: Any = True
-    if plan.ca is not None:
-        import ssl
-
-        verify = ssl.create_default_context(cafile=str(plan.ca))
     # The header is Kibana's; Elasticsearch does not mind it.
     headers = {"kbn-xsrf": "true"}
     with httpx.Client(
-        auth=auth, verify=verify, headers=headers, timeout=TIMEOUT_SECONDS, transport=transport
+        auth=auth, verify=verification(plan.ca), headers=headers, timeout=TIMEOUT_SECONDS, transport=transport
     ) as client:
         elastic = _server(client, "Elasticsearch", plan.elasticsearch)
         elastic.wait("/_cluster/health", lambda told: told.get("status") in ("green", "yellow"), plan.wait, say)
@@ -205,11 +202,10 @@ def _security(elastic: Server, passwords: Path, say: Say) -> int:
     for user, role in security.USERS.items():
         file = passwords / user
         try:
-            password = file.read_text().rstrip("\n")
-        except OSError as error:
+            password = private_file.read(file)
+        except SettingsError as error:
             raise StackError(
-                f"the password of {user} cannot be read from {file} ({error.strerror}); make it, for example "
-                f"`head -c 24 /dev/urandom | base64 > {file}`"
+                f"the password of {user}: {error}; make it, for example `head -c 24 /dev/urandom | base64 > {file}`"
             ) from None
         if len(password) < 6:
             raise StackError(f"the password of {user} in {file} is shorter than the 6 characters Elasticsearch wants")
@@ -218,7 +214,7 @@ def _security(elastic: Server, passwords: Path, say: Say) -> int:
         say(f"  user {user}: {'created' if answer.get('created') else 'written again'}")
         changed += bool(answer.get("created"))
     if (kibana_system := passwords / "kibana_system").exists():  # built in: it has to be given a password, not made
-        secret = {"password": kibana_system.read_text().rstrip("\n")}
+        secret = {"password": private_file.read(kibana_system)}
         elastic.answer("POST", "/_security/user/kibana_system/_password", json=secret)
         say("  user kibana_system: password set")
     return changed

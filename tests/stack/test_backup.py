@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -12,15 +13,18 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from compose.stack.__main__ import main
 from compose.stack.backup import MANIFEST, Places, backup, backups, read_manifest
 from compose.stack.remote import Addresses, Servers
 from compose.stack.restore import restore
 from compose.stack.supervisor import StackError
+from tests.stack.bad_days import disk
 
 NOW = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)
 TOKEN = "token"
-ALONE = frozenset({"prometheus", "alertmanager", "kibana"})
+ALONE = frozenset({"prometheus", "alertmanager", "kibana", "elasticsearch"})
 
 
 def quiet(_line: str) -> None:
@@ -49,6 +53,8 @@ class Grafana:
             return httpx.Response(200, json=listed[(page - 1) * limit : page * limit])
         if path.startswith("/api/dashboards/uid/"):
             uid = path.rpartition("/")[2]
+            if uid not in self.boards:
+                return httpx.Response(404, json={"message": "Dashboard not found"})
             meta = {"provisioned": uid in self.provisioned, "folderUid": "operations"}
             return httpx.Response(200, json={"dashboard": self.boards[uid], "meta": meta})
         body = json.loads(request.content)
@@ -93,7 +99,7 @@ def test_every_dashboard_is_saved_by_its_uid_and_put_back_where_it_was_lost(plac
     manifest = read_manifest(done)
     assert manifest.dashboards == {"a": "Board a", "b": "Board b", "c": "Board c"}
     assert manifest.parts == ["model", "feedback", "dashboards"]
-    assert "not registered" in manifest.left_out["logs"]
+    assert "no Elasticsearch" in manifest.left_out["logs"]
 
     empty = Grafana({})
     fresh = Places(models=tmp_path / "new" / "models", feedback=tmp_path / "new" / "feedback.sqlite")
@@ -113,10 +119,15 @@ def test_nothing_is_written_over(places: Places, tmp_path: Path) -> None:
     grafana = Grafana({"a": board("a")})
     with servers(grafana) as stack:
         done = backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None)
+        assert places.models is not None
+        (places.models / "v2").mkdir()
+        (places.models / "v2" / "manifest.json").write_text("{}")
         with pytest.raises(StackError, match="is not empty"):
             restore(stack, places, done, quiet)
-        with pytest.raises(StackError, match="412"):
+        grafana.boards["a"] = board("a") | {"title": "mine"}
+        with pytest.raises(StackError, match=r"'Board a' is there and is another one"):
             restore(stack, Places(), done, quiet)
+    assert grafana.boards["a"]["title"] == "mine"
 
 
 def test_a_part_that_has_no_place_is_an_error_and_one_without_its_server_is_not(places: Places, tmp_path: Path) -> None:
@@ -157,14 +168,233 @@ def test_a_damaged_backup_is_refused_before_anything_is_done(places: Places, tmp
 
 
 def test_only_the_newest_are_kept(places: Places, tmp_path: Path) -> None:
-    """`--keep 2` leaves two; a backup that did not end is not counted and not taken for whole."""
-    target = tmp_path / "backups"
+    """`--keep 2` leaves two; what did not end is not counted, not taken for whole, and named or removed."""
+    target, said = tmp_path / "backups", list[str]()
     (target / "20200101T000000Z.partial").mkdir(parents=True)
     with servers(Grafana({})) as stack:
-        for day in range(4):
+        backup(stack, places, target, said.append, now=NOW, keep=None)
+        assert (target / "20200101T000000Z.partial").exists()
+        assert any("20200101T000000Z.partial was stopped or failed" in line for line in said)
+        for day in range(1, 4):
             backup(stack, places, target, quiet, now=NOW + dt.timedelta(days=day), keep=2)
-    assert [path.name for path in backups(target)] == ["20261127T120000Z", "20261128T120000Z"]
-    assert (target / "20200101T000000Z.partial").exists()
+    assert [path.name for path in sorted(target.iterdir())] == ["20261127T120000Z", "20261128T120000Z"]
+
+
+def test_nothing_else_in_the_folder_is_touched_or_taken_for_a_backup(places: Places, tmp_path: Path) -> None:
+    """`--to ~/projects --keep 1`: other people's folders have a manifest.json, too."""
+    target = tmp_path / "projects"
+    for name in ("web-app", "web-app.partial", "zzz"):
+        (target / name).mkdir(parents=True)
+        (target / name / MANIFEST).write_text('{"snapshot": "theirs"}')
+    with servers(Grafana({})) as stack:
+        done = backup(stack, places, target, quiet, now=NOW, keep=1)
+    assert backups(target) == [done]
+    assert {path.name for path in target.iterdir()} == {done.name, "web-app", "web-app.partial", "zzz"}
+
+
+def test_what_only_an_older_backup_holds_is_kept(places: Places, tmp_path: Path) -> None:
+    """A newer one without the labels does not replace one with them; nor does one that lacks what it should have."""
+    target, said = tmp_path / "backups", list[str]()
+    with servers(Grafana({})) as stack:
+        first = backup(stack, places, target, quiet, now=NOW, keep=1)
+        assert places.feedback is not None
+        for path in places.feedback.parent.glob("feedback.sqlite*"):
+            path.unlink()
+        backup(stack, places, target, said.append, now=NOW + dt.timedelta(days=1), keep=1)
+        assert said[-1] == f"kept the older {first.name}: it holds feedback, which the newest does not"
+        lost = Places(models=places.models, feedback=tmp_path / "nowhere" / "feedback.sqlite")
+        with pytest.raises(StackError, match=r"is without feedback, for the reason above; older backups are kept"):
+            backup(stack, lost, target, quiet, now=NOW + dt.timedelta(days=2), keep=1)
+    assert len(backups(target)) == 3
+
+
+def test_a_backup_of_nothing_is_none(tmp_path: Path) -> None:
+    """A cron job with another STACK_DIR fails, and leaves nothing that passes for a backup."""
+    empty = Places(models=tmp_path / "none" / "models", feedback=tmp_path / "none" / "app" / "feedback.sqlite")
+    target = tmp_path / "backups"
+    alone = Addresses(without=frozenset({*ALONE, "grafana"}))
+    with Servers(alone) as stack, pytest.raises(StackError, match=r"nothing to save here.*STACK_DIR"):
+        backup(stack, empty, target, quiet, now=NOW, keep=1)
+    assert list(target.iterdir()) == []
+
+
+def test_a_repository_that_is_missing_is_a_fault(places: Places, tmp_path: Path) -> None:
+    """Elasticsearch is there and its documents are not saved: the command must not end as if all were well."""
+    with (
+        Servers(
+            Addresses(grafana_token=TOKEN, without=ALONE - {"elasticsearch"}),
+            transport=httpx.MockTransport(Grafana({})),
+        ) as stack,
+        pytest.raises(StackError, match="is without logs"),
+    ):
+        backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None)
+
+
+def test_two_backups_at_once_do_not_take_one_another_for_unfinished(places: Places, tmp_path: Path) -> None:
+    """The second one is told to wait."""
+    target = tmp_path / "backups"
+
+    def second(line: str) -> None:
+        if line.startswith("[2/"):
+            with servers(Grafana({})) as other, pytest.raises(StackError, match=r"another backup into .* is under way"):
+                backup(other, places, target, quiet, now=NOW + dt.timedelta(seconds=1), keep=1)
+
+    with servers(Grafana({})) as stack:
+        assert backup(stack, places, target, second, now=NOW, keep=1).exists()
+
+
+def test_a_full_disk_is_said_and_leaves_no_backup(places: Places, tmp_path: Path) -> None:
+    """Whichever part is copied when it is full: the file, the reason, no traceback, nothing that passes for whole."""
+    assert places.models is not None
+    (places.models / "v1" / "model.bin").write_bytes(b"x" * 100_000)
+    with disk(tmp_path, "size=64k") as target, servers(Grafana({})) as stack:
+        with pytest.raises(StackError, match=r"backup failed: .*model.*: No space left on device.*; what was written"):
+            backup(stack, places, target, quiet, now=NOW, keep=1)
+        shutil.rmtree(places.models)
+        with closing(sqlite3.connect(places.feedback or "")) as database:
+            database.executemany("INSERT INTO prediction VALUES (?)", [("x" * 1000,)] * 200)
+            database.commit()
+        with pytest.raises(StackError, match=r"labels in .* cannot be copied to .*: database or disk is full"):
+            backup(stack, places, target, quiet, now=NOW + dt.timedelta(days=1), keep=1)
+        assert backups(target) == []
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b""])
+def test_labels_that_are_no_database_are_said(places: Places, tmp_path: Path, content: bytes) -> None:
+    """A file that is no SQLite database ends the backup with its name; an empty one is an empty database."""
+    assert places.feedback is not None
+    for path in places.feedback.parent.glob("feedback.sqlite*"):
+        path.unlink()
+    places.feedback.write_bytes(content)
+    with servers(Grafana({})) as stack:
+        if content:
+            with pytest.raises(StackError, match=r"feedback.sqlite cannot be copied .* not a database"):
+                backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None)
+        else:
+            assert backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None).exists()
+
+
+def saved(places: Places, tmp_path: Path) -> Path:
+    """Return a backup of model, labels and one dashboard."""
+    with servers(Grafana({"a": board("a")})) as stack:
+        return backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None)
+
+
+def change(done: Path, **fields: Any) -> None:
+    """Write fields into a backup's manifest."""
+    file = done / MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"format": 2, "parts": {"of": "another kind"}}, "has format 2, and this version reads up to 1: take a newer"),
+        ({"parts": ["model", "traces"]}, "holds traces, which this version does not know: take a newer one"),
+        ({"parts": None}, "is damaged: .*parts"),
+    ],
+)
+def test_a_backup_of_a_newer_version_is_refused(
+    places: Places, tmp_path: Path, fields: dict[str, Any], words: str
+) -> None:
+    """With a sentence, before anything is touched."""
+    done = saved(places, tmp_path)
+    change(done, **fields)
+    with servers(Grafana({})) as stack, pytest.raises(StackError, match=words):
+        restore(stack, Places(models=tmp_path / "new" / "models"), done, quiet)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_link_in_a_backup_is_refused(places: Places, tmp_path: Path) -> None:
+    """A foreign backup must not lead the restore to other files of this machine."""
+    done = saved(places, tmp_path)
+    (done / "model" / "v2").symlink_to(tmp_path)
+    with servers(Grafana({})) as stack, pytest.raises(StackError, match="v2 is a symbolic link"):
+        restore(stack, Places(models=tmp_path / "new" / "models"), done, quiet)
+
+
+def test_a_restore_that_was_stopped_is_gone_on_with(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it copies, it leaves nothing under a name that counts; the second run puts the rest back."""
+    done, fresh = saved(places, tmp_path), tmp_path / "new"
+    there = Places(models=fresh / "models", feedback=fresh / "app" / "feedback.sqlite")
+    copy, grafana = shutil.copy, Grafana({})
+
+    def killed(source: Path, target: Path) -> None:
+        copy(source, target)
+        raise KeyboardInterrupt
+
+    with servers(grafana) as stack:
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "copy", killed)
+            with pytest.raises(KeyboardInterrupt):
+                restore(stack, there, done, quiet)
+        assert (fresh / "models" / "active.json").exists()
+        assert not (fresh / "app" / "feedback.sqlite").exists()
+        assert restore(stack, there, done, quiet) == ["model", "feedback", "dashboards"]
+        assert restore(stack, there, done, quiet) == ["model", "feedback", "dashboards"], "and all is there already"
+    assert sorted(path.name for path in (fresh / "app").iterdir()) == ["feedback.sqlite"]
+
+
+def test_a_disk_that_is_full_while_putting_back_is_said(places: Places, tmp_path: Path) -> None:
+    """The part, the file and the reason; half a model never has a model's name."""
+    assert places.models is not None
+    (places.models / "v1" / "model.bin").write_bytes(b"x" * 100_000)
+    done = saved(places, tmp_path)
+    with disk(tmp_path, "size=64k") as target, servers(Grafana({})) as stack:
+        with pytest.raises(StackError, match=r"model was not put back: .*: No space left on device.*; mend that"):
+            restore(stack, Places(models=target / "models"), done, quiet)
+        assert not (target / "models").exists()
+
+
+def test_a_service_that_is_slow_to_answer_runs(places: Places, tmp_path: Path) -> None:
+    """Only one that nobody answers for is taken for stopped."""
+    done = saved(places, tmp_path)
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("slow", request=request)
+
+    with servers(slow) as stack, pytest.raises(StackError, match="runs: stop it first"):
+        restore(stack, Places(models=tmp_path / "new" / "models"), done, quiet)
+
+
+def test_the_commands_say_what_is_wrong_with_what_they_are_given(tmp_path: Path) -> None:
+    """A login in an address, a junk authority, an unreadable secret, no such backup: a sentence without the secret."""
+    junk, empty = tmp_path / "junk", tmp_path / "empty"
+    junk.write_bytes(b"\xff\xfe")
+    empty.touch()
+    (tmp_path / "backups" / "20260101T000000Z").mkdir(parents=True)
+    (tmp_path / "backups" / "20260101T000000Z" / MANIFEST).write_text("{}")
+    cases = [
+        (["check", "daily", "--ca", str(junk)], "holds no certificate"),
+        (["check", "daily", "--ca", str(tmp_path / "none")], "cannot be read: No such file or directory"),
+        (["check", "daily", "--app-key-file", str(junk)], "holds no text"),
+        (["check", "daily", "--app-key-file", str(empty)], "is empty"),
+        (["check", "daily", "--app-key-file", str(tmp_path)], "cannot be read: Is a directory"),
+        (["check", "daily", "--elasticsearch", "localhost:9200"], "http://host:port or https://host:port"),
+        (["check", "daily", "--elasticsearch", "http://elastic:hunter2@127.0.0.1:9"], "give that with --user"),
+        (["check", "daily", "--acceptance"], "one of them"),
+        (["restore", "newest", "--from", str(tmp_path / "none")], "name the folder of all backups with --from"),
+        (["restore", "../etc"], "is no whole backup in"),
+        (["migrate", "--to", "http://127.0.0.1:9", "--user", "x"], "go together"),
+    ]
+    environment = {"STACK_DIR": str(tmp_path / "stack")}
+    for arguments, words in cases:
+        done = CliRunner().invoke(main, arguments, env=environment)
+        assert words in done.output, (arguments, done.output)
+        assert done.exit_code in (1, 2)
+        assert "hunter2" not in done.output
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+
+
+def test_backups_lie_beside_the_stack_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cron job begins in another folder than a person: both find the same backups."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "backups").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+    done = CliRunner().invoke(main, ["restore", "newest"], env={"STACK_DIR": str(tmp_path / "stack")})
+    assert f"there is no backup in {tmp_path / 'backups'}" in done.output
 
 
 def test_a_wrong_token_is_said(places: Places, tmp_path: Path) -> None:

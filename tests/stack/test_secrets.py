@@ -208,7 +208,7 @@ def test_the_commands_say_what_to_do(tmp_path: Path) -> None:
     runner = CliRunner()
     missing = runner.invoke(main, ["secrets", "rotate", "ml_exporter", "--folder", folder])
     assert missing.exit_code == 1
-    assert "make them first" in missing.output
+    assert "ml-stack secrets make" in missing.output
     made = runner.invoke(main, ["secrets", "make", "--folder", folder, "--host", "stack.example"])
     assert made.exit_code == 0
     assert "stack.example" in made.output

@@ -1,4 +1,4 @@
-"""What the supervisor does on bad days: a full disk, nobody who reads, a part that cannot start or talks without end."""
+"""The supervisor on bad days: a full disk, nobody who reads, a part that cannot start or talks without end."""
 
 from __future__ import annotations
 
@@ -73,10 +73,8 @@ def test_a_stop_that_was_killed_is_ended_by_down(tmp_path: Path) -> None:
     assert deaf.stdout.readline()
     # `up` that dies of its SIGTERM, as one does that is killed while it waits for a deaf part
     up = subprocess.Popen([sys.executable, "-c", WAITS])
-    known = {
-        "console": state.ProcessState(name="console", pid=deaf.pid, created=psutil.Process(deaf.pid).create_time())
-    }
-    created = psutil.Process(up.pid).create_time()
+    known = {"console": state.ProcessState(name="console", pid=deaf.pid, created=state.born(psutil.Process(deaf.pid)))}
+    created = state.born(psutil.Process(up.pid))
     state.write(
         settings.run_dir / "state.json",
         state.StackState(phase="stopping", pid=up.pid, created=created, started_at="now", services=known),
