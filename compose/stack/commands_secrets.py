@@ -88,7 +88,7 @@ def _read(room: Path, name: str) -> str:
 @secrets.command("check")
 @_folder
 def check(*, folder: str) -> None:
-    """Name the certificates that end within 30 days. Exit code 1 where there are some, 2 where there are none at all."""
+    """Name the certificates that end within 30 days. Exit code 1 for some, 2 where there are none at all."""
     from compose.stack import secret_files
 
     with one_line(2):

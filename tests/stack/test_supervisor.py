@@ -1,4 +1,4 @@
-"""The supervisor on bad days: a full disk, nobody who reads, a part that cannot start or talks without end."""
+"""The supervisor on bad days: a part that talks without end, a stop that is killed, a proxy, nobody who reads."""
 
 from __future__ import annotations
 
