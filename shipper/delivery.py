@@ -349,5 +349,8 @@ def _advice(refused: RefusedError) -> str:
         403: "give the shipper's user or key the right to create documents in ml-pipeline-*",
         404: "correct SHIPPER_URL",
         413: "even a single document is too large for the server: raise http.max_content_length",
+        407: "a proxy in between wants a login: let it pass what goes to SHIPPER_URL, or name an address behind it",
     }.get(refused.status, "see the server's log")
+    if 300 <= refused.status < 400:
+        what = "what answers sends everybody elsewhere: write the address of Elasticsearch itself in SHIPPER_URL"
     return f"POST /_bulk: {refused}; {what}"

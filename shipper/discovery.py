@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,12 +31,33 @@ class Found(NamedTuple):
     modified: int
 
 
+def _matching(pattern: str) -> Iterator[str]:
+    """Yield the paths that a glob matches; below `**` each folder once, however many links lead to it.
+
+    The library's own `**` goes round where a link leads to a folder above it: two such links make 2^40 paths.
+    """
+    top, deep, rest = pattern.partition("**/")
+    if not deep or not top.endswith(("/", "")):
+        yield from glob.iglob(pattern)  # noqa: PTH207 - a Path per file costs more than the stat
+        return
+    seen: set[tuple[int, int]] = set()
+    for start in glob.iglob(top) if top else [""]:  # noqa: PTH207 - see above
+        for folder, below, _ in os.walk(start or ".", followlinks=True):
+            place = os.stat(folder)  # noqa: PTH116 - see above
+            if (place.st_dev, place.st_ino) in seen:
+                below.clear()
+                continue
+            seen.add((place.st_dev, place.st_ino))
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            yield from _matching(os.path.join(glob.escape(folder), rest))  # noqa: PTH118 - see above
+
+
 def find(globs: list[str], exclude: str) -> dict[tuple[int, int], Found]:
     """Return the regular files that the globs match now, by device and inode."""
     hidden = [pattern for pattern in exclude.split(":") if pattern]
     found: dict[tuple[int, int], Found] = {}
     for pattern in globs:
-        for path in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - a Path per file costs more than the stat
+        for path in sorted(_matching(pattern)):
             name = os.path.basename(path)  # noqa: PTH119 - a Path for each of 10,000 files costs more than the stat
             if any(fnmatch.fnmatch(name, other) or fnmatch.fnmatch(path, other) for other in hidden):
                 continue

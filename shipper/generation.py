@@ -27,6 +27,7 @@ class Record(msgspec.Struct, kw_only=True):
         signature_length, signature: hash of the first bytes, at most 1024.
         marker_length, marker: hash of the bytes just before the offset.
         stamp: the last valid timestamp before the offset.
+        fallback: time of the lines before the file's first valid timestamp, empty for none; None before it is known.
         gone_at: seconds since 1970 when no file held it any more; 0 while one does.
         incarnation: how often a truncated file began with the same first line.
         unterminated: the offset is that of a tail sent without its newline.
@@ -43,6 +44,7 @@ class Record(msgspec.Struct, kw_only=True):
     marker_length: int = 0
     marker: str = ""
     stamp: str = ""
+    fallback: str | None = None
     gone_at: float = 0.0
     incarnation: int = 0
     unterminated: bool = False

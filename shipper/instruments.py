@@ -17,7 +17,7 @@ TREATMENTS = (
     "empty", "wrapped", "cut", "nul", "not_utf8", "stamp_inherited", "stamp_invalid", "stamp_number", "stamp_zoneless",
     "stamp_notation", "undated", "expired", "future", "redacted", "error_cut", "sampled",
 )  # fmt: skip
-EVENTS = ("truncated", "rewound", "inherited", "copies", "collisions", "lost_files", "deleted_files")
+EVENTS = ("truncated", "rewound", "inherited", "copies", "foreign", "collisions", "lost_files", "deleted_files")
 
 
 def exposition(service: Service) -> Callable[[], bytes]:

@@ -16,6 +16,12 @@ from shipper.generation import MARKER_BYTES, SIGNATURE_BYTES
 CHUNK = 128 * 1024  # read and made into records at once: what is in the processor's cache costs half
 LONGEST = 64 * 1024 * 1024
 _WITHOUT_END = itemgetter(slice(-1))
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # what was a file when it was found may be a pipe by now
+_GZIP = b"\x1f\x8b\x08"
+_OTHERS = {
+    b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"BZh91AY&SY": "bzip2", b"\x04\x22\x4d\x18": "lz4",
+    b"\x1f\x9d": "compress",
+}  # fmt: skip
 
 
 class Chunk(NamedTuple):
@@ -39,22 +45,27 @@ class Source:
     """The bytes of a file, by offset; the handle stays open so that a deleted file can be read to its end.
 
     Args:
-        path: of the file; `.gz` is unpacked.
+        path: of the file; what gzip packed is unpacked, whatever its name.
 
     Raises:
         OSError: it cannot be opened.
-        EOFError: a .gz is not complete yet.
+        EOFError: what gzip packs there is not complete yet.
     """
 
     def __init__(self, path: str) -> None:
-        self.packed = path.endswith(".gz")
-        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle = os.open(path, _FLAGS)
         self._stream: Any = None
-        if self.packed:
-            self._stream = igzip.IGzipFile(filename=path)  # type: ignore[no-untyped-call]  # isal ships no types here
-            self.unpacked = 0
-            while block := self._stream.read(16 * CHUNK):
-                self.unpacked += len(block)
+        self.unpacked = 0
+        try:
+            self.packed = path.endswith(".gz") or os.pread(self._handle, len(_GZIP), 0) == _GZIP
+            if self.packed:
+                # By another handle: the first one's place in the file is shared with the worker that gets it.
+                self._stream = unpacking(os.open(path, _FLAGS), self._handle)
+                while block := self._stream.read(16 * CHUNK):
+                    self.unpacked += len(block)
+        except BaseException:
+            self.close()
+            raise
 
     def size(self) -> int:
         """Bytes that can be read."""
@@ -62,7 +73,10 @@ class Source:
 
     def linked(self) -> bool:
         """Whether the file still has a name."""
-        return os.fstat(self._handle).st_nlink > 0
+        try:
+            return os.fstat(self._handle).st_nlink > 0
+        except OSError:  # on a network volume the handle of a file that went is stale
+            return False
 
     def fileno(self) -> int:
         """Return the handle."""
@@ -90,6 +104,30 @@ class Source:
         os.close(self._handle)
         if self._stream is not None:
             self._stream.close()
+
+
+def unpacking(handle: int, same: int) -> Any:
+    """Return a stream of what gzip packed; it closes its handle.
+
+    Args:
+        handle: of the packed file, for this stream alone.
+        same: another handle of what must be the same file.
+
+    Raises:
+        OSError: it is not.
+    """
+    file = os.fdopen(handle, "rb")
+    if not os.path.sameopenfile(handle, same):
+        file.close()
+        raise OSError("it was replaced while it was opened")
+    stream: Any = igzip.IGzipFile(fileobj=file)  # type: ignore[no-untyped-call]  # isal ships no types here
+    stream.myfileobj = file  # closed with it, as gzip does with a file of its own
+    return stream
+
+
+def foreign(head: bytes) -> str:
+    """Return the name of the program that packed a file, of those whose files are not unpacked here; empty for none."""
+    return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), "")
 
 
 class Reader:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import logging
-import re
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -27,13 +26,12 @@ from shipper.generation import (
     sign,
     telling,
 )
-from shipper.reader import Reader, Source, volume_id
+from shipper.reader import Reader, Source, foreign, volume_id
 from shipper.tail import Tail
 
 logger = logging.getLogger("shipper.recognition")
 
 _STEP = 1024 * 1024
-_DATE = re.compile(r"(?<!\d)(20\d\d)[-.]?(0[1-9]|1[0-2])[-.]?(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
 class Passed(enum.Enum):
@@ -42,6 +40,7 @@ class Passed(enum.Enum):
     EMPTY = "nothing is in it"
     UNFINISHED = "its first line is not complete"
     COPY = "all of it is in a file that is read"
+    FOREIGN = "it is packed, and not by gzip"
     GROWING = "it may become a copy of a file that was read"
 
 
@@ -181,6 +180,8 @@ class Recognition:
         head, size = source.head(), source.size()
         if not size:
             return Passed.EMPTY
+        if foreign(head):
+            return Passed.FOREIGN
         volume, seed = self.volumes.of(Path(file.path).parent)
         look = Look(source, file, head, size, volume, seed, quiet, moment)
         if (known := self._known(look, attached)) is not None:
@@ -256,8 +257,6 @@ class Recognition:
         sign(record, look.source.head())
         tail = Tail(self._number, record, reader, look.seed, look.moment)
         record.size = tail.size
-        date = _DATE.search(Path(record.path).name)
-        tail.fallback = f"{date[1]}-{date[2]}-{date[3]}T00:00:00.000000Z" if date else ""
         return tail
 
     def _move(self, tail: Tail, source: Source) -> Tail:

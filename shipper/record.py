@@ -12,6 +12,7 @@ import msgspec
 import xxhash
 
 from shipper.batch import Batch, Segment
+from shipper.dating import normalise, stamp_text
 from shipper.redaction import Redaction
 
 INDEX = "ml-pipeline"
@@ -32,40 +33,6 @@ class Head(msgspec.Struct, rename={"timestamp": "@timestamp"}, gc=False):
     timestamp: str = ""
     message: str = ""
     error: str | None = None
-
-
-def normalise(value: Any) -> tuple[dt.datetime | None, str]:
-    """Return a timestamp in UTC and what had to be done to it.
-
-    Args:
-        value: RFC 3339 or ISO 8601 text, zone-less text (taken as UTC), or seconds, milli-, micro- or nanoseconds
-            since 1970 told apart by their size.
-
-    Returns:
-        The moment, None where it is none; the reason, empty when nothing but its notation changed.
-    """
-    if isinstance(value, bool) or value is None:
-        return None, "invalid"
-    try:
-        if isinstance(value, (int, float)):
-            number = float(value)
-            for scale in (1.0, 1e3, 1e6, 1e9):
-                if abs(number) < 1e11 * scale:
-                    return dt.datetime.fromtimestamp(number / scale, dt.UTC), "number"
-            return None, "invalid"
-        if not isinstance(value, str):
-            return None, "invalid"
-        moment = dt.datetime.fromisoformat(value.strip())
-        if moment.tzinfo is None:
-            return moment.replace(tzinfo=dt.UTC), "zoneless"
-        return moment.astimezone(dt.UTC), "notation"
-    except (ValueError, OverflowError, OSError):
-        return None, "invalid"
-
-
-def stamp_text(moment: dt.datetime) -> str:
-    """Return a moment as the contract writes it: RFC 3339, UTC, microseconds, Z."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f").rjust(26, "0") + "Z"
 
 
 class RecordMaker:
@@ -239,12 +206,18 @@ class RecordMaker:
             return
         name, document, own = made
         segment.stamp = own or segment.stamp
+        if name is None:
+            return
         digest = _hexdigest(line, seed).encode()
         action = b'{"create":{"_index":"%b","_id":"%b-%012d-%b"}}' % (name, generation.encode(), start, digest)
         batch.add(b"%b\n%b\n" % (action, document), 1)
 
-    def _careful(self, line: bytes, nearest: str, now: float) -> tuple[bytes, bytes, str] | None:
-        """Return index, document and own stamp of any line; None when there is nothing to send."""
+    def _careful(self, line: bytes, nearest: str, now: float) -> tuple[bytes | None, bytes, str] | None:
+        """Return index, document and own stamp of any line; no index where it is not sent, None where it is empty.
+
+        A line that is expired or left out by sampling is not sent, but dates those after it: which index those are in
+        must depend neither on the time of day nor on a setting.
+        """
         counts = self.counts
         text = line.rstrip(b"\r")
         if b"\0" in text:
@@ -279,7 +252,8 @@ class RecordMaker:
             }
             if self._skipped(values):
                 counts["sampled"] += 1
-                return None
+                moment, _ = normalise(values.get("@timestamp"))
+                return None, b"", "" if moment is None else stamp_text(moment)
             own = self._stamped(values, fields)
             self._cleaned(values, fields)
         if not own and nearest:
@@ -290,7 +264,7 @@ class RecordMaker:
         name = self.day((own or nearest)[:10], now)
         if name is None:
             counts["expired"] += 1
-            return None
+            return None, b"", own
         if own and name.endswith(b"d"):
             counts["future"] += 1
         return name, msgspec.json.encode(fields), own

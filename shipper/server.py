@@ -14,6 +14,7 @@ from shipper.errors import ShipperError, SystemicError, Waiting
 from shipper.settings import ShipperSettings, read_secret
 from shipper.verdict import FILTER_PATH, Cause, ErrorReply
 
+_LATER = (408, 425, 429)  # those, and 5xx, are no refusals
 _BULK = {"content-type": "application/x-ndjson", "accept": "application/json"}
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")  # OpenSSL's words for a plain answer
 _JSON = {"content-type": "application/json", "accept": "application/json"}
@@ -123,7 +124,7 @@ class Server:
             response = self._client.perform_request(method, path, headers=headers, body=body)
         except ApiError as error:
             cause = _cause(error.body)
-            if error.meta.status == 429 or error.meta.status >= 500:
+            if error.meta.status in _LATER or error.meta.status >= 500:
                 raise Waiting(f"{what}: {error.meta.status} {cause.text()}") from None
             raise RefusedError(error.meta.status, cause) from None
         except UnsupportedProductError:

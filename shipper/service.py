@@ -223,7 +223,7 @@ class Service:
     def _finish(self, limit: float | None) -> bool:
         """Read to the end and flush, within a limit."""
         until = time.monotonic() + (self.settings.stop_seconds if limit is None else limit)
-        self._scanned = -1e9
+        self.tails.closing, self._scanned = True, -1e9
         while time.monotonic() < until:
             self._wake.clear()
             busy = self._turn()
@@ -301,9 +301,8 @@ class Service:
         self._scanned = time.monotonic()
 
     def _note_new(self) -> None:
-        """Write new generations down before a line of them is sent: after a crash, a packed copy is known again."""
+        """Write new generations, and times of lines without one, down before a line is sent: a crash changes none."""
         if self.tails.fresh:
-            self.tails.fresh = False
             self._save()
 
     def _fill(self) -> bool:
@@ -340,8 +339,7 @@ class Service:
         try:
             chunk = self.tails.refill(tail, CHUNK, moment)
         except READ_ERRORS as error:
-            self.tails.unreadable.failed(tail.path, error, look, moment)
-            tail.modified = 0  # so that it is looked at again
+            self.tails.failed(tail, error, look, moment)
             return NOTHING
         self.tails.unreadable.cleared(tail.path)
         return chunk
@@ -368,6 +366,7 @@ class Service:
 
     def _flush(self) -> None:
         if self._batch.segments:
+            self._note_new()
             self.dispatch.submit(self._batch)
             self._batch = Batch()
 
@@ -382,7 +381,7 @@ class Service:
 
     def _save(self) -> None:
         changed, self.tails.changed = self.tails.changed, set()
-        self._saved = time.monotonic()
+        self.tails.fresh, self._saved = False, time.monotonic()
         try:
             if "" in changed:
                 self.checkpoint.compact()

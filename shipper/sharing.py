@@ -95,11 +95,11 @@ class Sharing(Service):
         try:
             whole = self.tails.has_more(tail, moment)
         except READ_ERRORS as error:
-            self.tails.unreadable.failed(tail.path, error, look, moment)
-            tail.modified = 0  # so that it is looked at again
+            self.tails.failed(tail, error, look, moment)
             return
         if whole is None:
             return
+        self._note_new()
         reader, record, number = tail.handle, tail.record, next(self._numbers)
         job = Job(
             number, tail.number, tail.path, tail.size if reader.source.packed else -1, tail.read, reader.before,
@@ -168,8 +168,7 @@ class Sharing(Service):
             return
         if report.error is not None:
             look = (tail.size, tail.modified)
-            self.tails.unreadable.failed(tail.path, OSError(report.error), look, moment)
-            tail.modified = 0
+            self.tails.failed(tail, OSError(report.error), look, moment)
             return
         self.tails.unreadable.cleared(tail.path)
         if report.parts:

@@ -19,7 +19,7 @@ class Tail:
         reader: None while its handle is closed.
         size: bytes, when last looked at.
         segments: read and not acknowledged, in order.
-        stamp, fallback: for lines without a valid timestamp.
+        stamp: the last valid one of what was read, for lines without one.
         seed: of the line hashes.
         grew_at, moved_at, behind_since, gone_at: moments of the monotonic clock, seconds; 0 for never.
         modified: when the file was modified, nanoseconds since 1970, as last looked at.
@@ -28,7 +28,7 @@ class Tail:
     """
 
     __slots__ = (
-        "behind_since", "fallback", "finished", "gone_at", "grew_at", "key", "modified", "moved_at", "number",
+        "behind_since", "finished", "gone_at", "grew_at", "key", "modified", "moved_at", "number",
         "orphaned", "path", "read", "reader", "record", "seed", "segments", "size", "stamp",
     )  # fmt: skip
 
@@ -42,7 +42,6 @@ class Tail:
         self.read = reader.offset
         self.segments: deque[Segment] = deque()
         self.stamp = record.stamp
-        self.fallback = ""
         self.seed = seed
         self.grew_at = self.moved_at = moment
         self.modified = 0
@@ -61,6 +60,11 @@ class Tail:
         if self.reader is None:
             raise StateError(f"{self.path}: its handle is closed")
         return self.reader
+
+    @property
+    def fallback(self) -> str:
+        """Time of the lines before the file's first valid timestamp; empty for none."""
+        return self.record.fallback or ""
 
     @property
     def unsettled(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -10,9 +12,10 @@ from pathlib import Path
 from shipper.absence import PARTING_SECONDS, Absences
 from shipper.batch import Segment
 from shipper.checkpoint import State
+from shipper.dating import AHEAD_BYTES, date_of_name, first_stamp
 from shipper.discovery import OURS, Found
 from shipper.generation import SIGNATURE_BYTES, digest, sign
-from shipper.reader import NOTHING, Chunk, Reader, Source
+from shipper.reader import NOTHING, Chunk, Reader, Source, foreign
 from shipper.recognition import Passed, Recognition
 from shipper.tail import Tail
 from shipper.unreadable import READ_ERRORS, Unreadable
@@ -20,6 +23,7 @@ from shipper.unreadable import READ_ERRORS, Unreadable
 logger = logging.getLogger("shipper.tails")
 
 QUIET_SECONDS = 5.0  # so long without growth: a file without a name, or a growing copy, is complete
+NEXT_SECONDS = 2.0  # so long a file's first lines wait for the next one, where they have no time of their own
 
 
 class Tails:
@@ -46,6 +50,7 @@ class Tails:
         self._passed: dict[tuple[int, int], tuple[int, int, float, int, Passed]] = {}
         self.fresh = False  # a generation is new, and must be written down before a line of it is sent
         self.ended = False  # the app is gone: nothing will be appended to any file
+        self.closing = False  # the shipper ends: what is there is read now
         self._renewed = False
         self._changes = 0  # grows when a tail ends or is orphaned: files passed over are looked at again
 
@@ -77,6 +82,9 @@ class Tails:
                 self.changed.add(tail.record.generation)
             if self.absences.succeeded(file.path):
                 tail.finished = True
+            if tail.record.fallback is None and tail.reader is not None:
+                with contextlib.suppress(*READ_ERRORS):  # whoever reads it meets the error, and says so
+                    self._date(tail, moment)
             if file.size != tail.read or file.modified != tail.modified:
                 tail.modified = file.modified
                 due.append(tail)
@@ -113,8 +121,12 @@ class Tails:
             self._renewed = True
 
     def undecided(self) -> bool:
-        """Whether there is a file of which the next seconds will show whether it must be read."""
-        return any(why is Passed.GROWING for _, _, _, _, why in self._passed.values())
+        """Whether the next seconds will show of a file whether it must be read, or when its first lines are from."""
+        return any(why is Passed.GROWING for _, _, _, _, why in self._passed.values()) or any(
+            tail.record.fallback is None and tail.lag and not tail.orphaned
+            for tail in self.tails.values()
+            if tail.path not in self.unreadable.troubles
+        )
 
     def _attach(self, file: Found, moment: float) -> Tail | None:
         """Find out which generation a file is, and begin to read it where it was left."""
@@ -147,10 +159,9 @@ class Tails:
             return None
         self.unreadable.cleared(file.path)
         if isinstance(tail, Passed):
+            if passed is None:
+                self._pass_over(tail, file.path, source)
             source.close()
-            if tail is Passed.COPY and passed is None:
-                self.counts["copies"] += 1
-                logger.info("%s is a copy of a file that is read: not read as well", file.path)
             self._passed[key] = (file.size, file.modified, passed[2] if passed else moment, self._changes, tail)
             return None
         self._passed.pop(key, None)
@@ -167,6 +178,16 @@ class Tails:
             self.changed.add(record.generation)
             self.fresh = True
         return tail
+
+    def _pass_over(self, why: Passed, path: str, source: Source) -> None:
+        """Count and say once that a file is left alone, where that is for good."""
+        if why is Passed.COPY:
+            self.counts["copies"] += 1
+            logger.info("%s is a copy of a file that is read: not read as well", path)
+        elif why is Passed.FOREIGN:
+            self.counts["foreign"] += 1
+            packer = foreign(source.head())
+            logger.warning("%s is packed by %s: not read; use gzip, or leave it out by SHIPPER_EXCLUDE", path, packer)
 
     def _recognised(self, source: Source, file: Found, quiet: bool, moment: float) -> Tail | Passed:
         self._renew()
@@ -201,12 +222,10 @@ class Tails:
         Raises:
             OSError: it cannot be read now.
         """
-        reader = tail.reader
-        if reader is None:
-            reader = self._reopen(tail)
-            if reader is None:
-                return None
         if tail.orphaned:
+            return None
+        reader = tail.reader or self._reopen(tail)
+        if reader is None:
             return None
         size = reader.source.size()
         if size < tail.read or not tail.unchanged(reader):
@@ -221,10 +240,33 @@ class Tails:
             return None
         if tail.record.signature_length < SIGNATURE_BYTES:
             sign(tail.record, reader.source.head())
+        if tail.record.fallback is None and not self._date(tail, moment):
+            return None
         unlinked = tail.gone_at and not reader.source.linked()
         return (
             self.ended or tail.finished or bool(unlinked and moment - max(tail.grew_at, tail.gone_at) >= QUIET_SECONDS)
         )
+
+    def _date(self, tail: Tail, moment: float) -> bool:
+        """Find the time of a file's first lines where they have none: that of the next line with one, else its name's.
+
+        Where there is neither, it is written down before a line is sent: what is sent again must go to the same index,
+        also when the next line has come, or the file has another name, meanwhile.
+
+        Returns:
+            False while the next line may still tell.
+        """
+        ahead = tail.handle.source.at(0, AHEAD_BYTES)
+        stamp = first_stamp(ahead)
+        if not stamp:
+            final = self.closing or self.ended or tail.finished or tail.gone_at or tail.read
+            if not (final or len(ahead) == AHEAD_BYTES or moment - tail.moved_at >= NEXT_SECONDS):
+                return False
+            stamp = date_of_name(tail.path)
+            self.fresh = True
+        tail.record.fallback = stamp
+        self.changed.add(tail.record.generation)
+        return True
 
     def took(self, tail: Tail, segment: Segment, lines: list[bytes], ended: bool) -> None:
         """Note that lines went into a batch."""
@@ -252,10 +294,27 @@ class Tails:
             moved = True
         return moved
 
+    def failed(self, tail: Tail, error: Exception, look: tuple[int, int], moment: float) -> None:
+        """Note that a file could not be read; a handle that went stale, as on a network volume, is opened anew."""
+        self.unreadable.failed(tail.path, error, look, moment)
+        tail.modified = 0  # so that it is looked at again
+        if isinstance(error, OSError) and error.errno == errno.ESTALE and tail.reader is not None:
+            tail.reader.source.close()
+            tail.reader = None
+
     def _reopen(self, tail: Tail) -> Reader | None:
-        source = Source(tail.path)
-        if source.inode() != tail.key:
-            source.close()
+        try:
+            source = Source(tail.path)
+        except FileNotFoundError:
+            source = None
+        if source is None or source.inode() != tail.key:
+            if source is not None:
+                source.close()
+            if tail.gone_at and tail.size > tail.read and not tail.orphaned:
+                logger.warning(
+                    "%s went with %d bytes unread: lost unless a copy turns up", tail.path, tail.size - tail.read
+                )
+                self._orphan(tail)
             return None
         tail.reader = Reader(source, tail.read)
         size = source.size()
@@ -266,10 +325,7 @@ class Tails:
 
     def _truncated(self, tail: Tail, size: int) -> None:
         """Let go of a file whose content was replaced; its next content is another generation."""
-        self._by_file.pop(tail.key, None)
-        tail.orphaned = True
-        tail.gone_at = tail.grew_at = 0.0
-        self._changes += 1
+        self._orphan(tail)
         self.counts["truncated"] += 1
         unread = max(0, tail.size - tail.read)
         if not unread:
@@ -279,6 +335,12 @@ class Tails:
             "%s was truncated to %d bytes; %d bytes were not read yet, which are lost unless a copy turns up",
             tail.path, size, unread,
         )  # fmt: skip
+
+    def _orphan(self, tail: Tail) -> None:
+        self._by_file.pop(tail.key, None)
+        tail.orphaned = True
+        tail.gone_at = tail.grew_at = 0.0
+        self._changes += 1
 
     def tidy(self, moment: float, now: float, delete: bool, remove: Callable[[str], None]) -> None:
         """Let go of what is done.

@@ -15,8 +15,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-from isal import igzip
-
 from shipper.batch import Batch
 from shipper.checkpoint import State
 from shipper.deadletter import DeadLetters
@@ -26,7 +24,7 @@ from shipper.errors import SettingsError
 from shipper.generation import digest
 from shipper.memory import keep_freed, keep_imported
 from shipper.own_log import log_to_stderr
-from shipper.reader import CHUNK, Reader, Source
+from shipper.reader import CHUNK, Reader, Source, unpacking
 from shipper.reload import maker
 from shipper.server import Server
 from shipper.settings import ShipperSettings
@@ -56,9 +54,7 @@ class Handed(Source):
         self._stream = None
         if self.packed:
             os.lseek(handle, 0, os.SEEK_SET)
-            file = os.fdopen(os.dup(handle), "rb")
-            self._stream = igzip.IGzipFile(fileobj=file)  # type: ignore[no-untyped-call]  # isal ships no types here
-            self._stream.myfileobj = file  # closed with it, as gzip does with a file of its own
+            self._stream = unpacking(os.dup(handle), handle)
 
 
 class Worker:

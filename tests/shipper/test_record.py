@@ -74,7 +74,7 @@ def test_the_day_is_that_of_the_stamp_in_utc(stamp: bytes, index: str) -> None:
 def test_expired_empty_and_long_lines_are_counted() -> None:
     """An expired line is not sent, an empty one neither, a long one is cut."""
     old = b'{"@timestamp":"2026-01-01T00:00:00.000000Z"}'
-    maker, batch = made(old, b"", b"x" * 5000)
+    maker, batch = made(b"x" * 5000, b"", old)
     assert len(batch) == 1
     assert (maker.counts["expired"], maker.counts["empty"], maker.counts["cut"]) == (1, 1, 1)
 

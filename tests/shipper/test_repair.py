@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from shipper.batch import Batch
-from shipper.record import RecordMaker, normalise, stamp_text
+from shipper.dating import normalise, stamp_text
+from shipper.record import RecordMaker
 from shipper.redaction import Redaction
 
 NOW = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC).timestamp()

@@ -311,7 +311,14 @@ def test_more_than_twenty_records_refused_singly_and_none_taken_is_the_servers_f
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(401, "correct the login"), (403, "the right to create documents in ml-pipeline"), (404, "correct SHIPPER_URL")],
+    [
+        (302, "the address of Elasticsearch itself in SHIPPER_URL"),
+        (401, "correct the login"),
+        (403, "the right to create documents in ml-pipeline"),
+        (404, "correct SHIPPER_URL"),
+        (407, "a proxy in between wants a login"),
+        (410, "see the server's log"),
+    ],
 )
 def test_a_refusal_that_waiting_does_not_cure_says_what_to_do(tmp_path: Path, status: int, words: str) -> None:
     """The advice fits the status; the server is known to be reachable."""
