@@ -12,14 +12,16 @@ import fcntl
 import mmap
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.logs import MAX_LINE, LogFile, file_name
+from app.logs import CHECK_SECONDS, MAX_LINE, LogFile, file_name
 
 CAPACITY = 4 * 1024 * 1024
 DELAY_SECONDS = 0.25  # how long a line waits at most for others, to be appended with them
 CLOSE_SECONDS = 5.0
+STUCK_SECONDS = 5.0  # after which a disk that does not answer is said to be stuck
 CHUNK = MAX_LINE  # bytes of one append; any line fits
 SUFFIX = ".lines"
 _HEADER = 128
@@ -53,6 +55,7 @@ class LogBuffer:
         self._turn = threading.Lock()
         self._wake = threading.Event()
         self._ended = False
+        self._began: float | None = None
         file.on_open = lambda number: self._note((number, -self._taken, 0, self._taken))
         self._thread = threading.Thread(target=self._append_all, name="log", daemon=True)
         self._thread.start()
@@ -104,14 +107,30 @@ class LogBuffer:
         self._wake.set()
         self._thread.join(timeout=CLOSE_SECONDS)
         if not self._thread.is_alive():
+            self._file.close()
             self._path.unlink(missing_ok=True)
 
+    def stuck(self) -> str | None:
+        """Return in words that the disk does not answer; None where it does. Never waits for it."""
+        began = self._began
+        seconds = 0.0 if began is None else time.monotonic() - began
+        if seconds < STUCK_SECONDS:
+            return None
+        waiting = self._put - self._taken
+        return f"{self._file.folder}: the disk has not answered for {seconds:.0f} s; {waiting} bytes wait in memory"
+
     def _append_all(self) -> None:
+        looked = 0.0
         while not self._ended:
             self._wake.wait(self._delay)
             self._wake.clear()
+            self._began = now = time.monotonic()
             if self._taken < self._put:
                 self.flush()
+            if now - looked >= CHECK_SECONDS:
+                looked = now
+                self._file.look()
+            self._began = None
         self.flush()
 
     def _noted(self) -> Note:

@@ -48,6 +48,7 @@ class LogFile:
     Attributes:
         stem, number, size: of the file that is written now, or was last: its name, and its bytes.
         failing: whether the last lines were dropped, and none was written since.
+        free: bytes that are free on the volume, when last looked at; None where that could not be.
         on_open: is told the number of a file before that file is made.
     """
 
@@ -56,6 +57,7 @@ class LogFile:
         self.written = 0
         self.dropped = 0
         self.failing = False
+        self.free: int | None = None
         self.last_error: str | None = None
         self._clock = clock
         self._max_bytes = max_bytes
@@ -102,11 +104,14 @@ class LogFile:
                         whole = self.refuse("short_write", text)
                         count = data.index(b"\n", count) + 1
                     lines = data[count:]
+                if whole and self.failing:
+                    self.last_error = None
                 self.failing = not whole
             except OSError as error:
-                self._close()
-                self._retry_at = now + CHECK_SECONDS
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if not full:  # a full volume's file is as good as before; a next one would stay behind empty
+                    self._close()
+                self._retry_at = now + CHECK_SECONDS
                 reason = "full" if full else "unwritable"
                 return self.refuse(reason, f"{self.path}: {error.strerror}", lines.count(b"\n"))
             return whole
@@ -130,6 +135,13 @@ class LogFile:
             self.last_error = error
         self._on_drop(reason, count)
         return False
+
+    def look(self) -> None:
+        """Look at how much is free; like a write it waits for a disk that does not answer."""
+        try:
+            self._space()
+        except OSError:  # without the folder there is no figure, rather than a wrong one
+            self.free = None
 
     def close(self) -> None:
         """Close the file."""
@@ -166,10 +178,15 @@ class LogFile:
             self.last_error = None
         return True
 
+    def _space(self) -> tuple[int, int]:
+        """Return the volume's bytes, and how many are free."""
+        space = os.statvfs(self.folder)
+        self.free = space.f_bavail * space.f_frsize
+        return space.f_blocks * space.f_frsize, self.free
+
     def _make_room(self) -> None:
         """Delete the oldest closed file of ours where the volume is nearly full."""
-        space = os.statvfs(self.folder)
-        total, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+        total, free = self._space()
         if free >= min(NEARLY_FULL_BYTES, NEARLY_FULL_SHARE * total):
             return
         oldest = oldest_closed(self.folder)

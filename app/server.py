@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 
 from app.log_buffer import SUFFIX, recover
 from app.logs import EventLog, LogFile
@@ -34,6 +35,7 @@ WAY = "fork" if sys.platform == "linux" else "spawn"
 STOP_SECONDS = 12
 ROOM = 2 * 1024 * 1024  # bytes that one worker's counters take in the state folder, and some
 SLOW = 256  # connections of one worker that may be open without a request, or while a body comes in slowly
+IDLE_SECONDS = 30  # for which a connection may be open without the whole head of a request
 ORPHAN_SECONDS = 1.0
 
 
@@ -143,6 +145,9 @@ def run(settings: AppSettings) -> None:
         respawn_failed_workers=True,
         respawn_interval=0.1,
         workers_kill_timeout=STOP_SECONDS,
+        # Told to find out by itself whether a client speaks HTTP/2, the server waits for its first bytes for ever.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=IDLE_SECONDS * 1000),
         log_enabled=False,
         websockets=False,
     )

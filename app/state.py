@@ -98,6 +98,8 @@ class ServiceState:
             self.reload()
         if self.log_buffer is not None:
             self.log_buffer.flush()  # what the start said, and the folder, are there before the first request
+        if file is not None:
+            file.look()
         self._watcher = threading.Thread(target=self._watch, name="model", daemon=True)
         self._watcher.start()
 
@@ -186,9 +188,8 @@ class ServiceState:
         self._ended.set()
         self._watcher.join(timeout=5)
         self.feedback.close()
-        if self.log_buffer is not None and self.log.file is not None:
+        if self.log_buffer is not None:
             self.log_buffer.close()
-            self.log.file.close()
 
     def live(self) -> tuple[dict[str, float], int]:
         """Return the active model's scores on labels and their number; nothing without a model."""
@@ -248,6 +249,13 @@ class ServiceState:
                 continue
         return total
 
+    def log_trouble(self) -> str | None:
+        """Return in words why lines do not reach the log's disk now; None where they do."""
+        file = self.log.file
+        if file is None or self.log_buffer is None:
+            return None
+        return self.log_buffer.stuck() or ((file.last_error or "lines are dropped") if file.failing else None)
+
     def status(self) -> dict[str, object]:
         """Return what /status tells."""
         values, is_live, count = self.scores()
@@ -280,7 +288,8 @@ class ServiceState:
                 "file": file.path.name if file else None,
                 "written": file.written if file else 0,
                 "dropped": file.dropped if file else 0,
-                "last_error": file.last_error if file else None,
+                "failing": self.log_trouble() is not None,
+                "last_error": self.log_trouble() or (file.last_error if file else None),
             },
             "feedback": {
                 "last_error": self.feedback.last_error,

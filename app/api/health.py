@@ -21,8 +21,7 @@ def blueprint(state: ServiceState) -> Blueprint:
     def ready() -> Response:
         if state.model is None:
             raise ServiceProblem(503, "no model is loaded; /status says why", retry_after=5)
-        file = state.log.file
-        log = "off" if file is None else "failing" if file.failing else "ok"
+        log = "off" if state.log.file is None else "failing" if state.log_trouble() else "ok"
         return json_response({"status": "ready", "model_version": state.model.about.version, "log": log})
 
     @routes.get("/status")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -85,6 +83,7 @@ def _service(state: ServiceState) -> Iterator[Reading]:
     yield "ml_prediction_error_rate", text, (), [((), state.error_rate())]
     yield "ml_active_users", "Distinct clients, last 5 minutes.", (), [((), float(state.users.count()))]
     yield "ml_app_memory_bytes", "Resident memory of all workers.", (), [((), float(state.memory()))]
-    with contextlib.suppress(OSError):  # without the folder there is no figure, rather than a wrong one
-        free = shutil.disk_usage(state.settings.log_dir).free
-        yield "ml_log_disk_free_bytes", "Free bytes on the volume of the log.", (), [((), float(free))]
+    # As the log's thread last saw it: a disk that does not answer would keep each scrape, and its thread, for ever.
+    file, buffer = state.log.file, state.log_buffer
+    if file is not None and file.free is not None and buffer is not None and not buffer.stuck():
+        yield "ml_log_disk_free_bytes", "Free bytes on the volume of the log.", (), [((), float(file.free))]

@@ -27,6 +27,7 @@ class PartStatus(msgspec.Struct, frozen=True, kw_only=True):
         restarts: how often the supervisor started it again.
         lag_bytes, lag_seconds: the shipper's: bytes not acknowledged, and the age of the oldest; None elsewhere.
         last_error: the newest complaint, from the process itself or from how it ended; it may be over when `ready`.
+        lasting: whether it is not over although the part is `ready`.
         detail: what the process counts, in words.
     """
 
@@ -39,6 +40,7 @@ class PartStatus(msgspec.Struct, frozen=True, kw_only=True):
     lag_bytes: int | None = None
     lag_seconds: float | None = None
     last_error: str | None = None
+    lasting: bool = False
     detail: str = ""
 
 
@@ -60,8 +62,11 @@ def _part(service: Service, known: state.StackState | None) -> PartStatus:
         return PartStatus(name=service.name, state="stopped", url=service.url, restarts=restarts, last_error=last)
     reason = health.unready_reason(service)
     told = health.own_status(service)
+    lasting = False
     if service.name == "app":
-        told = {**told, "last_error": (told.get("log") or {}).get("last_error")}
+        trouble = app_trouble(told)
+        told = {**told, "last_error": trouble or (told.get("log") or {}).get("last_error")}
+        lasting = bool(trouble)
     return PartStatus(
         name=service.name,
         state="not ready" if reason else "ready",
@@ -72,8 +77,16 @@ def _part(service: Service, known: state.StackState | None) -> PartStatus:
         lag_bytes=told.get("lag_bytes"),
         lag_seconds=told.get("lag_seconds"),
         last_error=reason or told.get("last_error") or process.last_exit,
+        lasting=lasting,
         detail=detail(service.name, told),
     )
+
+
+def app_trouble(told: dict[str, Any]) -> str:
+    """Return what the model service cannot do now, though it answers: log, keep labels, load the active model."""
+    log, labels = told.get("log") or {}, told.get("feedback") or {}
+    present = (log.get("last_error") if log.get("failing") else None, labels.get("last_error"), told.get("model_error"))
+    return "; ".join(filter(None, present))
 
 
 def detail(name: str, told: dict[str, Any]) -> str:
@@ -124,7 +137,7 @@ def render(parts: list[PartStatus], settings: StackSettings, width: int = WIDE) 
         lines += [Text(f"{part.name}: {part.detail}") for part in parts if part.detail]
     for part in parts:
         if part.last_error:
-            when = ", earlier" if part.state == "ready" else ""
+            when = ", earlier" if part.state == "ready" and not part.lasting else ""
             lines.append(Text(f"{part.name}{when}: {part.last_error}", style="yellow"))
     known = state.read(settings.run_dir / "state.json")
     if known and known.phase != "running" and state.alive(known.pid, known.created):

@@ -7,12 +7,14 @@ import datetime as dt
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -70,6 +72,11 @@ class Server:
     def ready(self) -> dict[str, str]:
         """What /ready tells."""
         told: dict[str, str] = httpx.get(f"{self.url}/ready", timeout=10).json()
+        return told
+
+    def status(self) -> dict[str, Any]:
+        """What /status tells."""
+        told: dict[str, Any] = httpx.get(f"{self.url}/status", timeout=10).json()
         return told
 
     def workers(self) -> list[int]:
@@ -130,6 +137,30 @@ def test_workers_that_are_not_forked_serve(model_dir: Path, tmp_path: Path) -> N
             assert server.predict().status_code == 200
         assert server.metrics()["ml_predictions_total"] == 20
     finally:
+        assert server.stop() == 0
+
+
+class HastyServer(Server):
+    """The same with little patience for connections that say nothing."""
+
+    command: tuple[str, ...] = (
+        "-c",
+        "import app.__main__, app.server; app.server.IDLE_SECONDS = 1; app.__main__.main(['serve'])",
+    )
+
+
+def test_silent_connections_do_not_take_the_service_away(model_dir: Path, tmp_path: Path) -> None:
+    """More connections than it has room for, which never send a byte, are closed after a while; then it answers."""
+    server = HastyServer(model_dir, tmp_path)
+    silent = [socket.socket() for _ in range(400)]
+    try:
+        for each in silent:
+            each.setblocking(False)
+            each.connect_ex(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        until(server.answers, "it answers although nobody has closed a connection")
+    finally:
+        for each in silent:
+            each.close()
         assert server.stop() == 0
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from compose.stack.settings import read_settings
-from compose.stack.status import PartStatus, render
+from compose.stack.status import PartStatus, app_trouble, render
 
 PARTS = [
     PartStatus(name="app", state="ready", url="u", pid=1234567, up_seconds=7199, detail="model gradient-boosting v1"),
@@ -29,3 +29,19 @@ def test_nothing_is_cut(width: int, tmp_path: Path) -> None:
     for wanted in ("1234567", "gradient-boosting", "v1", "123,456,789", "1234.5", "dead", "59"):
         assert any(wanted in word for word in words), (wanted, shown.getvalue())
     assert max(map(len, shown.getvalue().splitlines())) <= width
+
+
+def test_what_lasts_is_not_told_as_over(tmp_path: Path) -> None:
+    """A service that answers and cannot log says so as of now; what it complained of before is told as earlier."""
+    lasting = {"log": {"failing": True, "last_error": "disk full"}, "feedback": {"last_error": "no labels"}}
+    over = {"log": {"failing": False, "last_error": "disk full"}, "feedback": {"last_error": None}}
+    assert (app_trouble(lasting), app_trouble(over), app_trouble({})) == ("disk full; no labels", "", "")
+    shown = io.StringIO()
+    parts = [
+        PartStatus(name="app", state="ready", url="u", last_error="disk full", lasting=True),
+        PartStatus(name="store", state="ready", url="u", last_error="disk full"),
+    ]
+    console = Console(file=shown, width=200)
+    console.print(render(parts, read_settings({"STACK_DIR": str(tmp_path)}), console.width))
+    assert "app: disk full" in shown.getvalue()
+    assert "store, earlier: disk full" in shown.getvalue()
