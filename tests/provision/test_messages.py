@@ -40,7 +40,10 @@ FAULTS: dict[str, tuple[tuple[str, ...], set[str]]] = {
         (*_down("app"), "NoPredictions/critical/app", "ServiceUnstable/warning/app", "ServiceUnstable/critical/app"),
         {"ServiceDown/critical/app"},
     ),
-    "lines are late": (("ShipperLag/warning/shipper", "ShipperNotReady/warning/shipper"), {"ShipperLag/warning/shipper"}),
+    "lines are late": (
+        ("ShipperLag/warning/shipper", "ShipperNotReady/warning/shipper"),
+        {"ShipperLag/warning/shipper"},
+    ),
     "lines are lost while the disk is full": (
         ("LogDiskFilling/critical/app", "LogLinesDropped/critical/app"),
         {"LogDiskFilling/critical/app", "LogLinesDropped/critical/app"},
@@ -49,7 +52,7 @@ FAULTS: dict[str, tuple[tuple[str, ...], set[str]]] = {
         (*_down("grafana"), "ShipperLag/critical/shipper"),
         {"ServiceDown/critical/grafana", "ShipperLag/critical/shipper"},
     ),
-}  # fmt: skip
+}
 
 
 class Told:
