@@ -16,7 +16,7 @@ from compose.store.errors import UnsupportedError, illegal_argument, parsing
 from compose.store.grouped import FUNCTIONS, NEEDED, Grouped, shown
 from compose.store.intervals import MAX_BUCKETS, too_many
 from compose.store.postings import View
-from compose.store.values import known, rows_of, value_of
+from compose.store.values import filler, known, rows_of, value_of
 
 _METRICS = {"avg", "min", "max", "sum", "stats", "value_count", "cardinality", "percentiles"}
 _ELASTIC = {"date_range", "composite", "significant_terms", "nested",
@@ -99,8 +99,6 @@ class Aggregator:
         return {"keyword": "sterms", "float": "dterms", "double": "dterms"}.get(found[0].kind, "lterms")
 
     def _one(self, name: str, definition: Any, condition: Condition) -> tuple[str, dict[str, Any]]:
-        if not isinstance(definition, dict):
-            raise parsing(f"Expected [START_OBJECT] under [{name}]", line=1, col=1)
         kinds = [key for key in definition if key not in ("aggs", "aggregations", "meta")]
         if len(kinds) != 1:
             raise parsing(f"Missing definition for aggregation [{name}]" if not kinds else
@@ -157,7 +155,7 @@ def metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fie
         rows, column = rows_of(found, fields, condition, distinct=found[0].kind == "keyword", keep_empty=keep)
     missing: list[Any] = []
     if options.get("missing") is not None and (found is None or found[0].kind != "keyword"):
-        column, missing = f"coalesce({column}, ?)", [options["missing"]]
+        column, missing = f"coalesce({column}, ?)", [filler(found[0] if found else None, options["missing"])]
     date = found is not None and found[0].kind == "date"
 
     def ask(expressions: str) -> Any:

@@ -19,7 +19,7 @@ from compose.store.mapping import Field
 from compose.store.postings import View
 from compose.store.query import parse
 from compose.store.sql import compile_query
-from compose.store.values import array_of, chosen, known, rows_of, value_of
+from compose.store.values import array_of, chosen, filler, known, rows_of, value_of
 
 MAX_ORDERED = 10_000  # terms that are ordered by a metric: each is computed
 KINDS = {"filter", "filters", "missing", "terms", "date_histogram", "histogram", "range"}
@@ -66,6 +66,7 @@ class Buckets:
     def missing(self, options: dict[str, Any], condition: Condition) -> dict[str, Any]:
         """One bucket: documents without a field."""
         known("missing", options, {"field"})
+        value_of("missing", options, self._fields)
         body = {"bool": {"must_not": {"exists": {"field": options["field"]}}}}
         return self._bucket(all_of([condition, self._query(body)]))
 
@@ -85,6 +86,8 @@ class Buckets:
         """A bucket for each range of a number, its end not included."""
         known("range", options, {"field", "ranges", "keyed"})
         value_of("range", options, self._fields)
+        if not options.get("ranges"):
+            raise illegal_argument("No [ranges] specified for the aggregation [range]")
         buckets = []
         for entry in options["ranges"]:
             known("range", entry, {"from", "to", "key"})
@@ -173,6 +176,8 @@ class Buckets:
     ) -> list[Any]:  # fmt: skip
         """Return value, count and the count of all, for each term."""
         missing = options.get("missing")
+        if missing is not None:
+            missing = filler(found[0] if found else None, missing)
         given: list[Any] = []
         if found is None:
             source, value = f"documents WHERE {condition[0]}", "?"
@@ -182,7 +187,7 @@ class Buckets:
             if missing is not None:
                 source, value = rows_of(found, self._fields, condition, distinct=True, keep_empty=True)
                 value, given = f"coalesce({value}, ?)", [missing]
-        wanted, parameters = chosen(options)
+        wanted, parameters = chosen(options, found[0] if found else None)
         inner = f"SELECT {value} AS term, 1 AS one FROM {source}"  # noqa: S608 - see sql
         values = [*given, *condition[1]]
         if least == 0 and found is not None:
@@ -195,7 +200,10 @@ class Buckets:
             f"FROM ({inner}) WHERE term IS NOT NULL{wanted} GROUP BY 1) WHERE amount >= {least} "
             f"ORDER BY {', '.join(order)} LIMIT {limit}"
         )
-        rows_found: list[Any] = self._cursor.execute(text, [*values, *parameters]).fetchall()
+        try:
+            rows_found: list[Any] = self._cursor.execute(text, [*values, *parameters]).fetchall()
+        except duckdb.InvalidInputException as error:
+            raise illegal_argument(f"[include] or [exclude] of the aggregation [terms]: {error}") from None
         return rows_found
 
     def _term(

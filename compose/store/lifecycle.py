@@ -19,9 +19,16 @@ _PHASES = ("hot", "warm", "cold", "frozen", "delete")
 # Action → what it may say.
 _ACTIONS: dict[str, set[str]] = {
     "set_priority": {"priority"}, "forcemerge": {"max_num_segments", "index_codec"}, "readonly": set(),
-    "delete": {"delete_searchable_snapshot"}, "wait_for_snapshot": {"policy"}, "unfollow": set(),
+    "delete": {"delete_searchable_snapshot"}, "unfollow": set(),
     "allocate": {"number_of_replicas", "total_shards_per_node", "include", "exclude", "require"},
     "migrate": {"enabled"},
+}  # fmt: skip
+# Phase → the actions that Elasticsearch takes in it; readonly and forcemerge of hot only beside a rollover.
+_OF_PHASE: dict[str, set[str]] = {
+    "hot": {"set_priority", "unfollow"},
+    "warm": {"set_priority", "unfollow", "readonly", "allocate", "migrate", "forcemerge"},
+    "cold": {"set_priority", "unfollow", "readonly", "allocate", "migrate"}, "frozen": {"unfollow"},
+    "delete": {"delete"},
 }  # fmt: skip
 _DAY = re.compile(r"-(\d{4})\.(\d\d)\.(\d\d)(?:-\d+)?$")
 
@@ -86,11 +93,13 @@ def _age(phase: dict[str, Any]) -> int:
 
 
 def _check_phase(name: str, phase: Any) -> None:
-    if not isinstance(phase, dict) or not isinstance(phase.get("actions", {}), dict):
+    if not isinstance(phase, dict) or not isinstance(phase.get("actions"), dict):
         raise _malformed(f"the phase [{name}] and its actions are objects")
     _known("phase", phase, {"min_age", "actions"})
     _age(phase)
-    for action, options in phase.get("actions", {}).items():
+    for action, options in phase["actions"].items():
+        if action == "wait_for_snapshot":
+            raise UnsupportedError("the lifecycle action [wait_for_snapshot]: nothing would wait, so it")
         if action not in _ACTIONS:
             raise UnsupportedError(f"the lifecycle action [{action}]")
         if not isinstance(options, dict):
@@ -100,8 +109,11 @@ def _check_phase(name: str, phase: Any) -> None:
             raise _malformed("[forcemerge] max_num_segments must be a positive integer")
         if action == "set_priority" and not (options.get("priority", 0) is None or _whole(options.get("priority"))):
             raise _malformed("[set_priority] priority must be a non-negative integer or null")
-    if "delete" in phase.get("actions", {}) and name != "delete":
-        raise illegal_argument(f"invalid action [delete] defined in phase [{name}]")
+        if action not in _OF_PHASE[name]:
+            raise illegal_argument(f"invalid action [{action}] defined in phase [{name}]")
+        for flag in ("delete_searchable_snapshot", "enabled"):
+            if not isinstance(options.get(flag, True), bool):
+                raise _malformed(f"[{action}] {flag} must be true or false")
 
 
 def _whole(value: Any) -> bool:
@@ -139,11 +151,13 @@ def phase_of(index: Index, policy: dict[str, Any], now: int) -> str:
 
 
 def to_delete(indices: list[Index], policies: dict[str, Any], now: int) -> list[Index]:
-    """Return the indices whose policy deletes them now."""
+    """Return the indices whose policy deletes them now; a delete phase without the action deletes nothing."""
     found = []
     for index in indices:
         kept = policies.get(index.settings.get("index.lifecycle.name", ""))
-        if kept and phase_of(index, kept["policy"], now) == "delete":
+        if not kept or "delete" not in kept["policy"]["phases"].get("delete", {}).get("actions", {}):
+            continue
+        if phase_of(index, kept["policy"], now) == "delete":
             found.append(index)
     return found
 

@@ -200,7 +200,7 @@ def _template_fits(template: dict[str, Any], path: str, name: str, matched: str)
     def fits(patterns: Any, text: str) -> bool:
         listed = [patterns] if isinstance(patterns, str) else patterns
         if template.get("match_pattern") == "regex":
-            return any(re.fullmatch(pattern, text) for pattern in listed)
+            return any(re.fullmatch(pattern, text, re.ASCII) for pattern in listed)
         return fits_any(listed, text)
 
     wanted = template.get("match_mapping_type", "*")

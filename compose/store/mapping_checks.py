@@ -52,6 +52,8 @@ _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "analyzer": ("standard", "default"), "search_analyzer": ("standard", "default"), "copy_to": ([],),
     "split_queries_on_whitespace": ("false",), "fielddata": ("false",), "subobjects": ("true",),
 }  # fmt: skip
+# What Java's expressions read otherwise than Python's, or only one of them reads.
+_JAVA_ALONE = re.compile(r"\[[^\]]*\[|&&|\(\?(?!:|=|!|i\)|<[=!]|>)|\{,|\\[pPQEhHvVRXGkKuxcNeZzA]")
 _MATCHED = {"object", "string", "long", "double", "boolean", "date", "binary", "*"}
 _TEMPLATE = {"match", "unmatch", "path_match", "path_unmatch", "match_pattern", "match_mapping_type",
              "unmatch_mapping_type", "mapping"}  # fmt: skip
@@ -158,6 +160,8 @@ def _check_properties(properties: Any, prefix: str, *, of_field: bool = False) -
         kind = definition.get("type", "object")
         if of_field and (kind == "object" or "fields" in definition):
             raise _malformed(f"[{path}] is a multi-field: it can be no object and have no multi-fields of its own")
+        if "type" not in definition and not definition.keys() & _PARAMETERS["object"]:
+            raise _malformed(f"No type specified for field [{path}]")
         if kind == "object":
             allowed = _PARAMETERS["object"] | {"type"}
             _check_dynamic(definition, path)
@@ -204,7 +208,7 @@ def _check_template(name: str, template: dict[str, Any]) -> None:
         raise _malformed(f"template [{name}] must have a mapping")
     for parameter in ("match_mapping_type", "unmatch_mapping_type"):
         for kind in _listed(template.get(parameter, [])):
-            if kind not in _MATCHED:
+            if not isinstance(kind, str) or kind not in _MATCHED:
                 raise _malformed(f"No field type matched on [{kind}], possible values are {sorted(_MATCHED)}")
     syntax = template.get("match_pattern", "simple")
     if syntax not in ("simple", "regex"):
@@ -215,7 +219,9 @@ def _check_template(name: str, template: dict[str, Any]) -> None:
                 raise _malformed(f"[{parameter}] of the dynamic template [{name}] is no text")
             try:
                 if syntax == "regex":
-                    re.compile(pattern)
+                    if _JAVA_ALONE.search(pattern):
+                        raise UnsupportedError(f"the expression [{pattern}] of the dynamic template [{name}]")
+                    re.compile(pattern, re.ASCII)
             except re.error as error:
                 raise _malformed(f"Pattern [{pattern}] of type [regex] is invalid: {error}") from None
     if "{" not in str(mapping.get("type", "{dynamic_type}")):

@@ -159,6 +159,8 @@ def _check_options(name: str, options: dict[str, Any]) -> None:
 def _literal(value: Any, kind: str) -> str:
     """Return a value that stands in for a missing one, as SQL; it is made of a number or quoted here."""
     if kind in ("long", "float", "double", "date", "boolean"):
+        if isinstance(value, bool):
+            raise illegal_argument(f"[missing] of a sort cannot be [{value}]")
         try:
             return repr(float(value)) if kind in ("float", "double") else str(int(value))
         except (TypeError, ValueError):

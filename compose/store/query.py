@@ -29,6 +29,7 @@ from compose.store.tree import (
 )
 
 _COMMON = {"boost", "_name"}
+_NESTED = {"must", "filter", "should", "must_not", "fields", "values"}  # what can be more than one value
 
 
 def parse(body: Any) -> Node:
@@ -84,7 +85,11 @@ _ELASTIC = {
 def _check(
     name: str, content: dict[str, Any], allowed: AbstractSet[str], unsupported: AbstractSet[str] = frozenset()
 ) -> None:
-    for key in content:
+    for key, value in content.items():
+        if isinstance(value, dict | list) and key not in _NESTED:
+            raise parsing(f"[{name}] unknown token after [{key}]: one value is wanted", line=1, col=1)
+        if key in ("format", "time_zone", "default_field") and not isinstance(value, str | None):
+            raise parsing(f"[{name}] failed to parse [{key}]: a text is wanted", line=1, col=1)
         if key in unsupported:
             raise UnsupportedError(f"[{key}] of the query [{name}]")
         if key not in allowed and key not in _COMMON and name == "bool":

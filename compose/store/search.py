@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import duckdb
 import msgspec
 
+from compose.store import aggregation_checks
 from compose.store.aggregations import Aggregator
 from compose.store.catalogue import Index
 from compose.store.conditions import FALSE, TRUE, Condition, Fields, all_of, in_indices
@@ -33,6 +34,7 @@ _BODY = {"query", "sort", "size", "from", "_source", "aggs", "aggregations", "tr
          "timeout", "track_scores", "version", "seq_no_primary_term", "explain", "min_score", "profile", "post_filter",
          "typed_keys", "fields", "docvalue_fields"}  # fmt: skip
 
+_FLAGS = {"version", "seq_no_primary_term", "explain", "profile", "track_scores", "typed_keys"}
 _ELASTIC = {"stored_fields", "script_fields", "highlight", "collapse", "rescore",
     "suggest",
             "knn", "indices_boost", "runtime_mappings", "pit", "slice", "stats", "ext", "rank",
@@ -128,6 +130,8 @@ def _check(body: dict[str, Any]) -> None:
                 raise UnsupportedError(f"[{key}] in a search")
             raise parsing(f"Unknown key for a {_token(value)} in [{key}].", line=1, col=1)
     for key, value in body.items():
+        if key in _FLAGS and not isinstance(value, bool):
+            raise illegal_argument(f"Failed to parse value [{str(value)[:100]}] of [{key}]: true or false is wanted")
         if key in ("explain", "profile", "min_score") and value:
             raise UnsupportedError(f"[{key}] in a search")
 
@@ -143,6 +147,9 @@ def _read(engine: Engine, indices: list[Index], body: dict[str, Any], before: Co
             f"This limit can be "
             "set by changing the [index.max_result_window] index level setting."
         )
+    tracked = body.get("track_total_hits", True)
+    if not isinstance(tracked, int) or not -1 <= tracked < 2**31:
+        raise parsing("[track_total_hits] must be true, false or a whole number", line=1, col=1)
     fields = Fields(indices, engine.table.columns, engine.clock())
     query: Condition | None = compile_query(parse(body["query"]) if body.get("query") is not None else All(), fields)
     condition = all_of([in_indices(indices), query or TRUE])
@@ -150,6 +157,9 @@ def _read(engine: Engine, indices: list[Index], body: dict[str, Any], before: Co
         query, condition = None, all_of([condition, before])
     order = read_sort(body.get("sort"), fields) if indices else []
     check_wanted(body, fields)
+    for name in ("aggs", "aggregations"):
+        if name in body:
+            aggregation_checks.check(body[name])
     if body.get("search_after") is not None and start > 0:
         raise StoreError(
             400,
@@ -233,6 +243,7 @@ def _aggregated(engine: Engine, asked: _Asked, cursor: Any, view: View | None) -
     def top(within: Condition, options: dict[str, Any]) -> dict[str, Any]:
         known("top_hits", options, {"size", "from", "sort", "_source", "version", "seq_no_primary_term"})
         by = read_sort(options.get("sort"), asked.fields)
+        check_wanted({"_source": options.get("_source", True)}, asked.fields)
         first, number = options.get("from", 0), options.get("size", 3)
         found = read_hits(cursor, within, by, first, number, numbered, options, most)
         best = 1.0 if found and not by else None
@@ -246,7 +257,7 @@ def _aggregated(engine: Engine, asked: _Asked, cursor: Any, view: View | None) -
 def count(engine: Engine, indices: list[Index], query: Any) -> int:
     """Return how many documents a query finds."""
     fields = Fields(indices, engine.table.columns, engine.clock())
-    asked = compile_query(parse(query) if query else All(), fields)
+    asked = compile_query(parse(query) if query is not None else All(), fields)
     view = engine.postings.view(engine.table, indices)
     known, rest = view.total(asked)
     if not rest and view.holds():

@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 from compose.store.conditions import Condition, Fields
+from compose.store.dates import parse_date
+from compose.store.document import read_number
 from compose.store.errors import UnsupportedError, illegal_argument
 from compose.store.mapping import Field
 from compose.store.rows import TYPES
@@ -62,6 +64,24 @@ def value_of(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field,
     return (field, column or "NULL") if column or field.key in fields.columns.many else None
 
 
+def filler(field: Field | None, value: Any) -> Any:
+    """Return what stands for a missing value, as the column of a field has it.
+
+    Raises:
+        StoreError: it does not fit.
+    """
+    try:
+        if field is None or field.kind == "keyword":
+            return value if field is None else str(value).lower() if isinstance(value, bool) else str(value)
+        if field.kind == "date":
+            return parse_date(str(value), field.format)
+        if field.kind == "boolean":
+            return ("false", "true").index(str(value).lower()) == 1
+        return value if isinstance(value, float) else read_number(str(value), whole=False)
+    except ValueError:
+        raise illegal_argument(f"[missing] of [{field.path if field else ''}] cannot be [{value}]") from None
+
+
 def array_of(found: tuple[Field, str], fields: Fields) -> str:
     """Return the expression of all values of one document, as a list."""
     field, column = found
@@ -87,7 +107,7 @@ def rows_of(
     return f"({inner}) WHERE true", "item"
 
 
-def chosen(options: dict[str, Any]) -> tuple[str, list[Any]]:
+def chosen(options: dict[str, Any], field: Field | None) -> tuple[str, list[Any]]:
     """Return the condition that `include` and `exclude` make, with its values."""
     text, values = "", list[Any]()
     for name, negation in (("include", ""), ("exclude", "NOT ")):
@@ -95,6 +115,7 @@ def chosen(options: dict[str, Any]) -> tuple[str, list[Any]]:
         if given is None:
             continue
         if isinstance(given, list):
+            given = [filler(field, value) for value in given]
             text += f" AND {negation}list_contains(?, term)"
         elif isinstance(given, str) and not _LUCENE_ONLY.search(given):
             text += f" AND {negation}regexp_full_match(term, ?)"

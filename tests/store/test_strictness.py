@@ -12,7 +12,10 @@ import msgspec
 import pytest
 
 from compose.store.__main__ import _lifecycle
+from compose.store.catalogue import Index
 from compose.store.engine import Engine
+from compose.store.errors import StoreError
+from compose.store.lifecycle import check_policy, to_delete
 from compose.store.patterns import fits
 from compose.store.rest.request import Reply, Request
 from compose.store.rest.router import _ROUTES, dispatch
@@ -69,6 +72,26 @@ def test_a_state_that_does_not_come_is_408(engine: Engine) -> None:
     reply = ask(engine, "GET", "/_cluster/health?wait_for_status=green&timeout=10m")
     assert (reply.status, reply.value["timed_out"], reply.value["status"]) == (408, True, "yellow")
     assert ask(engine, "GET", "/_cluster/health?wait_for_status=yellow&level=indices").value["indices"]["logs"]
+
+
+@pytest.mark.parametrize("pattern", ["[a&&b]", "[[a]b]", "\\Qa\\E", "\\p{Alpha}", "(?<n>a)\\k<n>", "\\h", "(?x) a"])
+def test_an_expression_that_java_reads_otherwise_is_refused(engine: Engine, pattern: str) -> None:
+    """Names of fields are matched as Elasticsearch would match them, or the template is refused by its pattern."""
+    template = {"match": pattern, "match_pattern": "regex", "mapping": {"type": "keyword"}}
+    reply = ask(engine, "PUT", "/regular", {"mappings": {"dynamic_templates": [{"a": template}]}})
+    assert reply.status == 400
+    assert pattern in str(reply.value["error"]["reason"])
+
+
+def test_only_the_action_delete_deletes() -> None:
+    """An index in a delete phase without that action stays, and a policy that waits for snapshots is refused."""
+    index = Index("logs", 1, "u", 0, {"index.lifecycle.name": "p"}, {})
+    for actions, expected in (({}, []), ({"delete": {}}, [index])):
+        policy = check_policy({"policy": {"phases": {"delete": {"min_age": "1d", "actions": actions}}}})
+        assert to_delete([index], {"p": {"policy": policy}}, 2 * 86_400_000) == expected
+    waits = {"delete": {"min_age": "1d", "actions": {"wait_for_snapshot": {"policy": "x"}, "delete": {}}}}
+    with pytest.raises(StoreError, match="wait_for_snapshot"):
+        check_policy({"policy": {"phases": waits}})
 
 
 def test_a_scroll_id_that_was_made_up_is_refused(engine: Engine) -> None:

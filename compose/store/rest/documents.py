@@ -13,7 +13,7 @@ from compose.store.creations import create
 from compose.store.engine import Engine
 from compose.store.errors import IndexNotFoundError, StoreError, UnsupportedError, illegal_argument
 from compose.store.rest.request import PLACE, WRITE, Reply, Request, check_write
-from compose.store.source_filter import filtered
+from compose.store.source_filter import check, filtered
 from compose.store.writing import Writer
 
 
@@ -186,7 +186,9 @@ def _wanted(request: Request) -> list[tuple[str, str, Any]]:
             problems.append(f"index is missing for doc {number};")
         if name is None:
             problems.append(f"id is missing for doc {number};")
-        wanted.append((str(index), str(name), entry.get("_source", source_option(request))))
+        chosen = entry.get("_source", source_option(request))
+        check(chosen)
+        wanted.append((str(index), str(name), chosen))
     if problems or not wanted:
         said = " ".join(f"{place}: {text}" for place, text in enumerate(problems or ["no documents to get;"], 1))
         raise StoreError(400, "action_request_validation_exception", f"Validation Failed: {said}")

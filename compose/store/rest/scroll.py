@@ -117,7 +117,7 @@ def clear_scroll(engine: Engine, request: Request) -> Reply:
     body = request.json()
     _check_body(body, "scroll_id")
     given = body.get("scroll_id", [])
-    keys = [_read(text).k for text in ([given] if isinstance(given, str) else given)]
+    keys = [_read(text).k for text in (given if isinstance(given, list) else [given])]
     if not keys:
         raise StoreError(400, "action_request_validation_exception", "Validation Failed: 1: no scroll ids specified;")
     with engine.lock:
