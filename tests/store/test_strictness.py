@@ -86,7 +86,8 @@ def test_an_expression_that_java_reads_otherwise_is_refused(engine: Engine, patt
 def test_only_the_action_delete_deletes() -> None:
     """An index in a delete phase without that action stays, and a policy that waits for snapshots is refused."""
     index = Index("logs", 1, "u", 0, {"index.lifecycle.name": "p"}, {})
-    for actions, expected in (({}, []), ({"delete": {}}, [index])):
+    cases: list[tuple[dict[str, Any], list[Index]]] = [({}, []), ({"delete": {}}, [index])]
+    for actions, expected in cases:
         policy = check_policy({"policy": {"phases": {"delete": {"min_age": "1d", "actions": actions}}}})
         assert to_delete([index], {"p": {"policy": policy}}, 2 * 86_400_000) == expected
     waits = {"delete": {"min_age": "1d", "actions": {"wait_for_snapshot": {"policy": "x"}, "delete": {}}}}
