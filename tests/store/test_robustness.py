@@ -156,7 +156,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def test_no_body_makes_it_fail(engine: Engine, part: int) -> None:
     """Bodies of every route with one or two values changed are answered without a 5xx."""
     chance = random.Random(part)
-    for _ in range(rounds(1500)):
+    for _ in range(rounds(800)):
         method, path, body = chance.choice(BODIES)
         for _ in range(chance.choice([1, 1, 2])):
             body = changed(body, chance)
@@ -180,7 +180,7 @@ EXPECTED = {
 def test_no_line_makes_it_fail(engine: Engine, path: str, lines: list[Any]) -> None:
     """Lines of _bulk and _msearch with a value changed are answered without a 5xx, in the answer and in each item."""
     chance = random.Random(len(path))
-    for _ in range(rounds(1000)):
+    for _ in range(rounds(400)):
         body = [changed(line, chance) if chance.random() < 0.4 else line for line in lines]
         text = b"".join(msgspec.json.encode(line) + b"\n" for line in body)
         reply = dispatch(engine, Request("POST", path, {}, text))
