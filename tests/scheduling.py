@@ -16,6 +16,11 @@ SERVER_FILES = (
     "tests/contract/",
     "tests/elasticsearch/",
 )
+STACK_FILES = (  # what tests/stack/conftest.py starts for all of them
+    "tests/stack/test_documented_commands.py",
+    "tests/stack/test_end_to_end.py",
+    "tests/stack/test_local_restore.py",
+)
 SERVER_TESTS = (
     "test_a_real_elasticsearch_is_set_up",
     "test_the_exporter_exposes_what_is_asked_of_elasticsearch",
@@ -28,6 +33,8 @@ def group(nodeid: str) -> str:
     function, _, parameters = name.partition("[")
     if file.startswith(SERVER_FILES) or function in SERVER_TESTS or parameters.startswith(("real]", "real-")):
         return SERVER
+    if file in STACK_FILES:
+        return "stack"
     return "browser" if file.startswith("tests/browser/") else file  # one stack with traffic for all of its files
 
 

@@ -19,6 +19,7 @@ from app.model.training import train
 from app.service import create_app
 from app.settings import AppSettings
 from app.state import ServiceState
+from tests.kept import kept
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE_REQUEST: dict[str, Any] = {
@@ -46,8 +47,13 @@ class Clock:
 
 @pytest.fixture(scope="session")
 def trained() -> bundle.Bundle:
-    """A model of 4,000 generated rows."""
-    return train(generated.generate(generated.load(), 4000, 7), 1, NOW, lambda _: None)
+    """A model of 4,000 generated rows, as it comes back from its folder."""
+
+    def save(folder: Path) -> None:
+        made = train(generated.generate(generated.load(), 4000, 7), 1, NOW, lambda _: None)
+        bundle.activate(folder, bundle.save(made, folder).version, NOW)
+
+    return bundle.load_active(kept("small-model", save))
 
 
 @pytest.fixture

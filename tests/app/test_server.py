@@ -25,6 +25,7 @@ from app.model import bundle
 from tests.app.conftest import GUIDE_REQUEST, lines, samples
 from tests.optional import need
 from tests.ports import free_port
+from tests.rounds import rounds
 
 
 class Server:
@@ -63,20 +64,20 @@ class Server:
 
     def predict(self) -> httpx.Response:
         """Send the guide's request."""
-        return httpx.post(f"{self.url}/predict", json=GUIDE_REQUEST, timeout=10)
+        return httpx.post(f"{self.url}/predict", json=GUIDE_REQUEST, timeout=60)
 
     def metrics(self) -> dict[str, float]:
         """Scrape."""
-        return samples(httpx.get(f"{self.url}/metrics", timeout=10).text)
+        return samples(httpx.get(f"{self.url}/metrics", timeout=60).text)
 
     def ready(self) -> dict[str, str]:
         """What /ready tells."""
-        told: dict[str, str] = httpx.get(f"{self.url}/ready", timeout=10).json()
+        told: dict[str, str] = httpx.get(f"{self.url}/ready", timeout=60).json()
         return told
 
     def status(self) -> dict[str, Any]:
         """What /status tells."""
-        told: dict[str, Any] = httpx.get(f"{self.url}/status", timeout=10).json()
+        told: dict[str, Any] = httpx.get(f"{self.url}/status", timeout=60).json()
         return told
 
     def workers(self) -> list[int]:
@@ -86,7 +87,7 @@ class Server:
     def stop(self) -> int:
         """SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=60)
         if self.process.stderr:
             self.process.stderr.close()
         return code
@@ -246,7 +247,7 @@ def test_a_model_is_activated_without_a_dropped_request(
         def ask() -> None:
             with httpx.Client() as client:
                 while not ended.is_set():
-                    answer = client.post(f"{server.url}/predict", json=GUIDE_REQUEST, timeout=10)
+                    answer = client.post(f"{server.url}/predict", json=GUIDE_REQUEST, timeout=60)
                     answers.append((answer.status_code, answer.json().get("model_version", "")))
 
         threads = [threading.Thread(target=ask) for _ in range(3)]
@@ -384,7 +385,7 @@ def keeps_to_its_document(server: Server, folder: Path) -> int:
     """Run schemathesis from /openapi.json and assert that it finds nothing; return how many cases it tried."""
     command = [
         *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json", "--seed", "1"),
-        *("--max-examples", "15", "--phases", "examples,coverage,fuzzing", "--generation-database", "none"),
+        *("--max-examples", str(rounds(15)), "--phases", "examples,coverage,fuzzing", "--generation-database", "none"),
         *("--checks", ",".join(CHECKS)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=folder)

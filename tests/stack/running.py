@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +18,7 @@ import httpx
 import msgspec
 
 from compose.stack import state
-from compose.stack.settings import CHECKOUT
+from tests.kept import kept
 from tests.ports import free_ports
 
 START_SECONDS = 300.0
@@ -29,28 +26,18 @@ START_SECONDS = 300.0
 
 @functools.cache
 def trained_models() -> Path:
-    """Return a folder with the default model, for copies: trained once for all test processes and runs of this code.
+    """Return a folder with the default model, for copies."""
 
-    It lies in `.test/` under a hash of what it was made from; the first process that needs it trains, others wait.
-    """
-    app = CHECKOUT / "app"
-    sources = [CHECKOUT / "compose/locks/test.txt", *sorted([*app.rglob("*.py"), *app.rglob("*.json")])]
-    made_from = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    folder = CHECKOUT / ".test" / f"models-{made_from}"
-    folder.parent.mkdir(exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=folder.parent) as room:
-                subprocess.run(
-                    [sys.executable, "-P", "-m", "app", "train"],
-                    env={**os.environ, "APP_MODEL_DIR": f"{room}/models"},
-                    capture_output=True,
-                    check=True,
-                    timeout=START_SECONDS,
-                )
-                (Path(room) / "models").rename(folder)
-    return folder
+    def train(folder: Path) -> None:
+        subprocess.run(
+            [sys.executable, "-P", "-m", "app", "train"],
+            env={**os.environ, "APP_MODEL_DIR": str(folder)},
+            capture_output=True,
+            check=True,
+            timeout=START_SECONDS,
+        )
+
+    return kept("models", train)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
@@ -145,7 +132,7 @@ class RunningStack:
 
     def search(self, body: dict[str, Any]) -> dict[str, Any]:
         """Search all our indices in the store."""
-        answer = httpx.post(f"{self.store}/ml-pipeline-*/_search", json=body, timeout=10)
+        answer = httpx.post(f"{self.store}/ml-pipeline-*/_search", json=body, timeout=60)
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = msgspec.json.decode(answer.content)
         return result

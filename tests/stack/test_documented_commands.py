@@ -5,24 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.optional import need
-from tests.stack.running import RunningStack, running_stack
+from tests.stack.running import RunningStack
 from tests.test_docs import PAGES, TRIED, commands
 
 HERE = sorted({command for page in PAGES for command in commands(page) if re.match(TRIED, command)})
 BIN = Path(sys.executable).parent
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """One running stack for all commands."""
-    with running_stack(tmp_path_factory.mktemp("documented") / "stack") as running:
-        yield running
 
 
 @pytest.mark.parametrize("command", HERE)

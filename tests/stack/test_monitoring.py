@@ -5,23 +5,19 @@ from __future__ import annotations
 import shutil
 import socket
 from pathlib import Path
-from typing import Any
 
-import httpx
 import msgspec
 import pytest
 import yaml
 
 from compose.environment import SettingsError
-from compose.stack import monitoring, ports
+from compose.stack import monitoring
 from compose.stack.monitoring import absence, find, monitoring_services, write_configuration
 from compose.stack.services import Service, services, stop_order
 from compose.stack.settings import StackSettings, read_settings
 from compose.stack.supervisor import Supervisor
 from compose.stack.up import monitoring_parts
-from tests.optional import need
 from tests.ports import free_port, free_ports
-from tests.stack.running import running_stack, until
 
 
 def _parts(settings: StackSettings) -> tuple[Service, ...]:
@@ -144,34 +140,3 @@ def test_an_optional_part_that_does_not_start_is_left_out(tmp_path: Path) -> Non
     assert supervisor.parts == {}
     assert said == ["  prometheus is left out: prometheus ended at once (exit code 3):\n  corrupt"]
     supervisor.stop()
-
-
-def test_the_stack_runs_both_where_they_are_installed(tmp_path: Path) -> None:
-    """The guide's addresses of Prometheus answer, every part is scraped, and `down` stops them with the rest."""
-    need("prometheus", apt="prometheus")
-    need("prometheus-alertmanager", apt="prometheus-alertmanager")
-    port, manager = free_ports(2)
-    own: dict[str, Any] = {"PROMETHEUS_PORT": str(port), "ALERTMANAGER_PORT": str(manager), "STACK_MONITORING": "auto"}
-    url = f"http://127.0.0.1:{port}"
-    with running_stack(tmp_path / "stack", **own) as stack:
-        assert f"Prometheus    {url}" in stack.said()
-        assert httpx.get(f"{url}/-/healthy").status_code == 200
-        assert "scrape_interval: 15s" in httpx.get(f"{url}/api/v1/status/config").json()["data"]["yaml"]
-
-        def health() -> dict[str, str]:
-            found = httpx.get(f"{url}/api/v1/targets").json()["data"]["activeTargets"]
-            return {each["labels"]["job"]: each["health"] for each in found}
-
-        every = dict.fromkeys(("app", "shipper", "store", "prometheus", "alertmanager"), "up")
-        until(lambda: health() == every, "every part is scraped")
-        answer = httpx.get(f"{url}/api/v1/query", params={"query": "ml_model_accuracy"}).json()["data"]["result"]
-        assert 0 < float(answer[0]["value"][1]) <= 1
-        snapshot = httpx.post(f"{url}/api/v1/admin/tsdb/snapshot").json()
-        folder = stack.folder / "monitoring" / "prometheus" / "snapshots" / snapshot["data"]["name"]
-        assert folder.is_dir()
-        shown = {part["name"]: part for part in msgspec.json.decode(stack.command("status", "--json").stdout)}
-        assert shown["prometheus"]["state"] == shown["alertmanager"]["state"] == "ready"
-        assert shown["prometheus"]["detail"].endswith(" series")
-        assert stack.command("down").returncode == 0
-        assert "prometheus   stopped" in stack.said()
-    assert ports.is_free(port)
