@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import ssl
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from elasticsearch import Elasticsearch
 
 from tests import scheduling
 from tests.elasticsearch.distribution import FetchError, prepare
 from tests.elasticsearch.embedded import EmbeddedStore
-from tests.elasticsearch.node import Node
+from tests.elasticsearch.node import QUICK_START, Node
 from tests.optional import lacking, need
 
 SERVER_VARIABLE = "ELASTICSEARCH_URL"
@@ -41,6 +43,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.B
     return scheduling.ByWork(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def authorities_are_read_once() -> Iterator[None]:
+    """Let httpx read the list of public authorities once: it would for each request, which costs 29 ms of CPU time."""
+    public = httpx.create_ssl_context()
+
+    def make(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        ours = verify is True and cert is None and trust_env
+        return public if ours else httpx.create_ssl_context(verify=verify, cert=cert, trust_env=trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", make)
+        yield
+
+
 @pytest.fixture(scope="session")
 def elasticsearch_home() -> Path:
     """The unpacked distribution with the lab plugin; the test is skipped where Java or Maven is absent."""
@@ -63,6 +79,12 @@ def _refuse_if_used(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def java_options() -> tuple[str, ...]:
+    """What the Java machine of the real Elasticsearch is told; benchmarks tell it nothing."""
+    return QUICK_START
+
+
+@pytest.fixture(scope="session")
 def real_elasticsearch(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a real Elasticsearch: ELASTICSEARCH_URL, or one of our own that ends with the session."""
     if given := os.environ.get(SERVER_VARIABLE):
@@ -73,7 +95,8 @@ def real_elasticsearch(request: pytest.FixtureRequest) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="ml-pipeline-elasticsearch-") as folder:
         room = Path(folder)
         room.chmod(0o755)  # the server may run as another user
-        node = Node(home, need("java", apt="default-jdk-headless"), room)
+        options: tuple[str, ...] = request.getfixturevalue("java_options")
+        node = Node(home, need("java", apt="default-jdk-headless"), room, jvm=options)
         try:
             yield node.url
         finally:

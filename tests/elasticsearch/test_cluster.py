@@ -20,12 +20,11 @@ import httpx
 import pytest
 from elasticsearch import Elasticsearch
 
-from tests.elasticsearch.node import Node
+from tests.elasticsearch.node import QUICK_START, Node
 from tests.optional import need
 from tests.ports import free_port, free_ports
 
 NAMES = ("node-1", "node-2", "node-3")
-QUICK_START = ("-XX:TieredStopAtLevel=1",)  # three on two cores: the first compiler is enough
 PATIENCE = 180.0  # seconds
 pytestmark = pytest.mark.timeout(900)
 
