@@ -58,7 +58,7 @@ class Shipping:
             return Sharing(self.settings, resend, thread)
         return Service(self.settings, resend)
 
-    def ship(self, timeout: float = 20.0, resend: bool = False) -> Service:
+    def ship(self, timeout: float = 60.0, resend: bool = False) -> Service:
         """Ship what is there, as a new process would; it must all be acknowledged."""
         self.last = self.service(resend)
         assert self.last.run(drain=True, timeout=timeout), self.last.tally.last_error

@@ -25,6 +25,7 @@ from compose.store.search import count, search
 from compose.store.settings import StoreSettings
 from compose.store.sql import compile_query
 from compose.store.writing import Writer
+from tests.rounds import rounds
 
 MAPPING: dict[str, Any] = {
     "properties": {
@@ -151,7 +152,7 @@ def asked(fields: Fields, query: dict[str, Any]) -> Condition:
     return compile_query(parse(query), fields)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=rounds(10), deadline=None)
 @given(before=changes, after=changes)
 def test_answers_are_those_of_the_table(before: list[Any], after: list[Any]) -> None:
     """Hits, totals and buckets are equal: with no piece, with all, and with pieces of what a load has changed since."""
