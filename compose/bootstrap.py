@@ -124,8 +124,10 @@ def _make(target: Path, lock: str) -> None:
     if finished:
         stamp.unlink()
     print(opening(target, recorded, version, finished=finished), file=sys.stderr)
-    venv.EnvBuilder(with_pip=False, symlinks=True, clear=other_python).create(target)
     python = target / "bin" / "python"
+    # A Python that was removed leaves a link that leads nowhere, and venv leaves such a link as it is.
+    is_adrift = python.is_symlink() and not python.exists()
+    venv.EnvBuilder(with_pip=False, symlinks=True, clear=other_python or is_adrift).create(target)
     fetched = _install(python, LOCKS / f"{lock}.txt")
     # The project itself, editable and offline: its commands (ml-app, ml-shipper, ml-stack) land in .venv/bin.
     _pip(python, ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)])

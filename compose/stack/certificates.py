@@ -68,6 +68,30 @@ def expires(certificate: bytes) -> dt.datetime:
     return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
 
 
+def hosts(certificate: bytes) -> list[str]:
+    """Return the names and addresses that a PEM certificate is for.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        found = x509.load_pem_x509_certificate(certificate).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+    except x509.ExtensionNotFound:
+        return []
+    return [str(each.value) for each in found.value]
+
+
+def belong(certificate: bytes, key: bytes) -> bool:
+    """Return whether a PEM certificate is of this PEM key; not where one of them is damaged."""
+    try:
+        held = x509.load_pem_x509_certificate(certificate).public_key()
+        return held == serialization.load_pem_private_key(key, password=None).public_key()
+    except (ValueError, TypeError):
+        return False
+
+
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 

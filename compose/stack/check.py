@@ -56,8 +56,15 @@ def render(findings: list[Finding], title: str) -> Table:
     for heading in ("", "what", "found", "what to do"):
         table.add_column(heading, overflow="fold")
     for each in findings:
-        table.add_row(Text(MARKS[each.state], style=COLOURS[each.state]), each.what, each.found, each.remedy)
+        # As texts: what a log line says in brackets is no markup, and its control characters are not the terminal's.
+        words = (Text(printable(text)) for text in (each.what, each.found, each.remedy))
+        table.add_row(Text(MARKS[each.state], style=COLOURS[each.state]), *words)
     return table
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters shown as `\\x1b`, so that a log line cannot command a terminal."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def daily(servers: Servers, objectives: Objectives, now: dt.datetime) -> list[Finding]:
@@ -99,8 +106,17 @@ def weekly(servers: Servers, objectives: Objectives, now: dt.datetime, retention
 def old_indices(names: Iterable[str], now: dt.datetime, retention_days: int) -> list[str]:
     """Return the daily indices whose day is longer ago than the retention and a day for the lifecycle to act."""
     oldest = now.astimezone(dt.UTC).date() - dt.timedelta(days=retention_days + 1)
-    dated = [(match, name) for name in names if (match := _DAY.fullmatch(name))]
-    return sorted(name for match, name in dated if dt.date(int(match[1]), int(match[2]), int(match[3])) < oldest)
+    days = ((_day(name), name) for name in names)
+    return sorted(name for day, name in days if day is not None and day < oldest)
+
+
+def _day(index: str) -> dt.date | None:
+    if (match := _DAY.fullmatch(index)) is None:
+        return None
+    try:
+        return dt.date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        return None  # 2026.13.45: somebody's own
 
 
 def _collect(looks: list[Callable[[], Finding]]) -> list[Finding]:
@@ -110,6 +126,11 @@ def _collect(looks: list[Callable[[], Finding]]) -> list[Finding]:
             findings.append(look())
         except StackError as error:
             findings.append(Finding("bad", "could not look", str(error)))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            odd = f"a server answered in another form than its API has ({type(error).__name__}: {error})"
+            findings.append(
+                Finding("bad", "could not look", odd, "is each address that of the server it is named for?")
+            )
     return findings
 
 
@@ -121,7 +142,7 @@ def _health(servers: Servers, name: str) -> Finding:
         answer = server.client.get(server.url + HEALTH[name], timeout=5)
     except httpx.HTTPError as error:
         where = f"no answer at {server.url} ({type(error).__name__})"
-        return Finding("bad", name, where, f"`docker compose ps`, `docker compose logs {name}`")
+        return Finding("bad", name, where, f"`docker compose logs {name}`, or `python3 compose status`")
     if answer.status_code != 200:
         return Finding("bad", name, f"answers {answer.status_code}: {reason(answer)}", "docs/runbook.md#servicedown")
     if name == "elasticsearch":
@@ -259,7 +280,7 @@ def _alerts(servers: Servers) -> Finding:
 
 def _backup(servers: Servers, now: dt.datetime, period: str) -> Finding:
     path = f"/_snapshot/{REPOSITORY}/_all"
-    listed = servers["elasticsearch"].json("GET", path, params={"ignore_unavailable": "true"}, allowed=(404, 400, 500))
+    listed = servers["elasticsearch"].json("GET", path, params={"ignore_unavailable": "true"}, allowed=(404,))
     if listed is None:
         return Finding("warning", "backup", f"no snapshot repository {REPOSITORY!r}", f"ml-stack setup, then {BACK_UP}")
     good = [each for each in listed.get("snapshots", []) if each["state"] == "SUCCESS"]
@@ -312,12 +333,12 @@ def _trend(servers: Servers) -> Finding:
         },
     }
     days = _search(servers, body).get("aggregations", {}).get("days", {}).get("buckets", [])
-    told = [
-        f"{day['key_as_string'][5:10]}: {day['doc_count']:,}, {day['share']['value']:.0%} yes, "
-        f"confidence {day['confidence']['value']:.2f}"
-        for day in days
-        if day["doc_count"]
-    ]
+    told = []
+    for day in days:
+        if day["doc_count"]:
+            sure = day["confidence"]["value"]  # None: a service of the user's own need not log it
+            words = "" if sure is None else f", confidence {sure:.2f}"
+            told.append(f"{day['key_as_string'][5:10]}: {day['doc_count']:,}, {day['share']['value']:.0%} yes{words}")
     return Finding("ok" if told else "warning", "predictions by day", "; ".join(told) or "none in seven days")
 
 

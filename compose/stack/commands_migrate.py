@@ -64,4 +64,6 @@ def migrate(
     click.echo(f"{outcome.copied:,} copied, {outcome.present:,} were there, {len(outcome.refused):,} refused")
     for name, reason in list(outcome.refused.items())[:10]:
         click.echo(f"refused {name}: {reason}", err=True)
+    if not outcome.complete():
+        click.echo("not complete: mend what is named above and run it again; it copies what is not there yet", err=True)
     sys.exit(0 if outcome.complete() else 1)

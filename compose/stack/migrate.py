@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from compose.stack.remote import reason
 from compose.stack.supervisor import StackError
 
 PAGE = 1000  # documents of one bulk request
@@ -32,7 +33,7 @@ class Progress(msgspec.Struct):
     """How far the indices are.
 
     Attributes:
-        target: address of the Elasticsearch.
+        target: uuid of the Elasticsearch: another one at the same address gets everything.
         source: uuid of the store.
         after: index uuid → position behind the last page that was acknowledged.
     """
@@ -90,32 +91,47 @@ class Migration:
         Raises:
             StackError: a server does not answer, or refuses a request; run it again to go on.
         """
-        here, there = self._ask(self._source, "GET", "/"), self._ask(self._target, "GET", "/")
-        if here.get("cluster_uuid") == there.get("cluster_uuid"):
+        here, there = self._uuid(self._source), self._uuid(self._target)
+        if here == there:
             raise StackError(f"{self._target.base_url} is the store itself; --to names the Elasticsearch to copy into")
-        progress = self._progress(str(here.get("cluster_uuid")))
+        progress = self._progress(here, there)
         indices = self._ask(self._source, "GET", f"/{pattern}")
         if not indices:
             say(f"no index fits {pattern}")
         outcome = Outcome()
         for name in sorted(indices):
-            self._make(name, indices[name])
-            self._copy(name, indices[name]["settings"]["index"]["uuid"], progress, outcome, show)
-        for name in sorted(indices):
+            uuid = indices[name]["settings"]["index"]["uuid"]
+            if self._make(name, indices[name]):
+                progress.after.pop(uuid, None)  # what was copied into one that was deleted since is not there
+            refused = len(outcome.refused)
+            self._copy(name, uuid, progress, outcome, show)
             self._ask(self._target, "POST", f"/{name}/_refresh")
-            outcome.counts[name] = (self._count(self._source, name), self._count(self._target, name))
+            before, after = outcome.counts[name] = (self._count(self._source, name), self._count(self._target, name))
+            if after < before or len(outcome.refused) > refused:
+                # The next run tries all of it again: what is there is known by its version, the rest may fit by then.
+                progress.after.pop(uuid, None)
+                self._keep(progress)
         return outcome
 
-    def _make(self, name: str, shown: dict[str, Any]) -> None:
-        """Make an index over there unless it exists: its templates apply, its own mapping wins."""
+    def _uuid(self, client: httpx.Client) -> str:
+        told = self._ask(client, "GET", "/")
+        if not isinstance(told, dict) or "cluster_uuid" not in told:
+            raise StackError(
+                f"{client.base_url} is no Elasticsearch: it tells no cluster_uuid; look at --to and --from"
+            )
+        return str(told["cluster_uuid"])
+
+    def _make(self, name: str, shown: dict[str, Any]) -> bool:
+        """Make an index over there unless it exists, and return whether: templates apply, its own mapping wins."""
         if self._send(self._target, "HEAD", f"/{name}").status_code == 200:
-            return
+            return False
         flat = _flat(shown["settings"])
         settings = {key: value for key, value in flat.items() if key.startswith(_COPIED)}
         policy = flat.get("index.lifecycle.name")
         if policy and self._send(self._target, "GET", f"/_ilm/policy/{policy}").status_code == 200:
             settings |= {key: value for key, value in flat.items() if key.startswith("index.lifecycle.")}
         self._ask(self._target, "PUT", f"/{name}", {"settings": settings, "mappings": shown["mappings"]})
+        return True
 
     def _copy(self, name: str, uuid: str, progress: Progress, outcome: Outcome, show: Show) -> None:
         total, done = self._count(self._source, name), 0
@@ -167,9 +183,17 @@ class Migration:
     def _ask(self, client: httpx.Client, method: str, path: str, body: Any = None) -> Any:
         answer = self._send(client, method, path, body)
         if answer.status_code >= 300:
-            reason = answer.text[:300]
-            raise StackError(f"{client.base_url}: {method} {path} was answered {answer.status_code}: {reason}")
-        return answer.json()
+            remedy = {401: "; give --user and --password-file", 403: "; this user may not do that"}
+            raise StackError(
+                f"{client.base_url}: {method} {path} was answered {answer.status_code}: {reason(answer)}"
+                f"{remedy.get(answer.status_code, '')}"
+            )
+        try:
+            return answer.json()
+        except ValueError:
+            raise StackError(
+                f"{client.base_url} is no Elasticsearch: {method} {path} was not answered in JSON"
+            ) from None
 
     def _send(self, client: httpx.Client, method: str, path: str, body: Any = None) -> httpx.Response:
         content, kind = None, "application/json"
@@ -190,8 +214,7 @@ class Migration:
             self._pause(2.0**attempt / 2)
         raise AssertionError  # the last attempt returns or raises
 
-    def _progress(self, source: str) -> Progress:
-        target = str(self._target.base_url)
+    def _progress(self, source: str, target: str) -> Progress:
         try:
             found = msgspec.json.decode(self._file.read_bytes(), type=Progress)
         except (FileNotFoundError, msgspec.DecodeError):

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
+import msgspec
 
 from compose.stack import certificates, private_file
+from compose.stack.failure import explain
 from compose.stack.remote import Server
 from compose.stack.supervisor import StackError
 
@@ -61,16 +63,19 @@ def make(
 
     Raises:
         StackError: the folder cannot be written or is open to others and cannot be closed.
+        SettingsError: a file that is there holds no secret.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(FOLDER_MODE)
         written = _certificates(folder, say, now, hosts)
         for name in (*ELASTIC_USERS, GRAFANA_ADMIN, *OTHERS):
-            if not (folder / name).exists():
-                _write(folder / name, new_password())
-                say(f"  {name}: made")
-                written += 1
+            if (folder / name).exists():
+                private_file.read(folder / name)  # a folder that Docker made in its place, or an empty file, is said
+                continue
+            _write(folder / name, new_password())
+            say(f"  {name}: made")
+            written += 1
         written += _htpasswd(folder) + _proxy_key(folder)
         for name in ("alert_webhook_url", "watchdog_webhook_url"):
             address = (webhooks or {}).get(name)
@@ -79,7 +84,7 @@ def make(
                 _write(folder / name, address or "http://127.0.0.1:9/nowhere")
                 written += 1
     except OSError as error:
-        raise StackError(f"{folder}: {error.strerror} ({error.filename}); give another folder with --folder") from None
+        raise StackError(f"{explain(error)}; give another folder with --folder") from None
     say(f"done: {written} files written in {folder}; keep a copy of them where only you can read it")
     return written
 
@@ -109,9 +114,7 @@ def rotate(
         StackError: the secret is not known, or its server did not take it; the file is then as before.
     """
     if name == "certificates":
-        for kind in CERTIFICATES:
-            (folder / f"{kind}.crt").unlink(missing_ok=True)
-        _certificates(folder, say, now, ())
+        _certificates(folder, say, now, (), renew=True)
         return tuple(service for services in CERTIFICATES.values() for service in services)
     if name not in (*ELASTIC_USERS, GRAFANA_ADMIN, *OTHERS):
         known = ", ".join(sorted([*ELASTIC_USERS, GRAFANA_ADMIN, *OTHERS, "certificates"]))
@@ -125,16 +128,17 @@ def rotate(
         if grafana is None:
             raise StackError(f"{name} is a user of Grafana: its address is needed to change the password there")
         # Grafana's HTTP API, "Change Password": of the user who is logged in.
-        old = (folder / name).read_text(encoding="utf-8").strip()
+        old = private_file.read(folder / name)
         body = {"oldPassword": old, "newPassword": password, "confirmNew": password}
         _change(folder, name, password, grafana, ("PUT", "/api/user/password"), body)
     else:
+        # What derives from it goes first: `make` writes it again where this is stopped in between.
+        derived = {"proxy_password": "proxy.htpasswd", "app_api_key": PROXY_KEY}.get(name)
+        if derived is not None:
+            (folder / derived).unlink(missing_ok=True)
         _write(folder / name, password)
-        if name == "proxy_password":
-            (folder / "proxy.htpasswd").unlink(missing_ok=True)
+        if derived is not None:
             _htpasswd(folder)
-        if name == "app_api_key":
-            (folder / PROXY_KEY).unlink()
             _proxy_key(folder)
     services = (ELASTIC_USERS | OTHERS).get(name, ())
     say(f"{name}: replaced")
@@ -157,7 +161,7 @@ def settle(folder: Path, name: str, say: Say, server: Server, *, path: str, user
     fresh = folder / f"{name}.new"
     if not fresh.exists():
         return
-    login = httpx.BasicAuth(user, fresh.read_text(encoding="utf-8").strip())
+    login = httpx.BasicAuth(user, private_file.read(fresh))
     if server.json("GET", path, allowed=(401,), auth=login) is None:
         fresh.unlink()
         return
@@ -189,8 +193,22 @@ def htpasswd_line(user: str, password: str, salt: bytes) -> str:
 
 
 def expiring(folder: Path, now: dt.datetime) -> list[tuple[str, dt.datetime]]:
-    """Return the certificates in `folder` that end within 30 days, and when."""
-    found = [(path.name, certificates.expires(path.read_bytes())) for path in sorted(folder.glob("*.crt"))]
+    """Return the certificates in `folder` that end within 30 days, and when.
+
+    Raises:
+        StackError: there is none, or one is damaged.
+    """
+    files = sorted(folder.glob("*.crt"))
+    if not files:
+        raise StackError(f"{folder} holds no certificate; make the secrets first: ml-stack secrets make")
+    found = []
+    for path in files:
+        try:
+            found.append((path.name, certificates.expires(path.read_bytes())))
+        except ValueError:
+            raise StackError(
+                f"{path} is no certificate: put it back, or remove it and run `ml-stack secrets make`"
+            ) from None
     return [(name, end) for name, end in found if end < now + dt.timedelta(days=RENEW_DAYS)]
 
 
@@ -198,7 +216,7 @@ def _htpasswd(folder: Path) -> int:
     file = folder / "proxy.htpasswd"
     if file.exists():
         return 0
-    password = (folder / "proxy_password").read_text(encoding="utf-8").strip()
+    password = private_file.read(folder / "proxy_password")
     _write(file, htpasswd_line(PROXY_USER, password, secrets.token_bytes(8)))
     return 1
 
@@ -208,11 +226,15 @@ def _proxy_key(folder: Path) -> int:
     file = folder / PROXY_KEY
     if file.exists():
         return 0
-    _write(file, f'5000 "{(folder / "app_api_key").read_text(encoding="utf-8").strip()}";\n')
+    _write(file, f'5000 "{private_file.read(folder / "app_api_key")}";\n')
     return 1
 
 
-def _certificates(folder: Path, say: Say, now: dt.datetime, hosts: Sequence[str]) -> int:
+def _certificates(folder: Path, say: Say, now: dt.datetime, hosts: Sequence[str], *, renew: bool = False) -> int:
+    """Make the authority and the servers' certificates that are missing or do not fit their keys; `renew` makes all.
+
+    A certificate that is made in the place of another one is for the same hosts.
+    """
     written = 0
     if not (folder / "ca.crt").exists():
         pair = certificates.authority(now)
@@ -222,15 +244,52 @@ def _certificates(folder: Path, say: Say, now: dt.datetime, hosts: Sequence[str]
         written += 2
     signer: certificates.Pair | None = None
     for kind, names in HOSTS.items():
-        if (folder / f"{kind}.crt").exists():
+        held = _held(folder, kind)
+        if held is not None and held.fits and not renew:
             continue
-        signer = signer or certificates.Pair((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
-        pair = certificates.server(signer, [*names, *hosts], now)
+        for_hosts = list(dict.fromkeys([*names, *(held.hosts if held else ()), *hosts]))
+        signer = signer or _signer(folder)
+        pair = certificates.server(signer, for_hosts, now)
+        # Stopped between the two, the next `make` sees that they do not belong together.
         _write(folder / f"{kind}.key", pair.key.decode())
         _write(folder / f"{kind}.crt", pair.certificate.decode())
-        say(f"  {kind}: certificate for {', '.join([*names, *hosts])} made")
+        say(f"  {kind}: certificate for {', '.join(for_hosts)} made")
         written += 2
     return written
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A server's certificate that is there: for which hosts, and whether its key is there, too."""
+
+    hosts: list[str]
+    fits: bool
+
+
+def _held(folder: Path, kind: str) -> _Held | None:
+    try:
+        certificate = (folder / f"{kind}.crt").read_bytes()
+        hosts = certificates.hosts(certificate)
+        key = folder / f"{kind}.key"
+        return _Held(hosts, key.exists() and certificates.belong(certificate, key.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise StackError(
+            f"{folder / kind}.crt is no certificate: put it back, or remove it and run `ml-stack secrets make`"
+        ) from None
+
+
+def _signer(folder: Path) -> certificates.Pair:
+    try:
+        pair = certificates.Pair((folder / "ca.crt").read_bytes(), (folder / "ca.key").read_bytes())
+    except FileNotFoundError as error:
+        raise StackError(
+            f"{error.filename} is not there: put it back from your copy; without it new certificates need a new "
+            f"authority (remove {folder / 'ca.crt'}, then `ml-stack secrets make`), which every client has to be given"
+        ) from None
+    if not certificates.belong(pair.certificate, pair.key):
+        raise StackError(f"{folder / 'ca.key'} is not the key of {folder / 'ca.crt'}: put both back from your copy")
+    return pair
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import collections
 import itertools
 import math
 import random
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -41,16 +42,23 @@ class Tally:
         self.wrong: collections.Counter[int] = collections.Counter()
         self.unanswered: collections.Counter[str] = collections.Counter()
         self.latencies: collections.deque[float] = collections.deque(maxlen=KEPT_LATENCIES)
+        self._lock = threading.RLock()
 
     def answered(self, status: int, *, is_faulty: bool, seconds: float) -> None:
-        """Count one answer."""
-        self.latencies.append(seconds)
-        if status == 200 and not is_faulty:
-            self.served += 1
-        elif 400 <= status < 500 and is_faulty:
-            self.refused += 1
-        else:
-            self.wrong[status] += 1
+        """Count one answer; the senders do so at once."""
+        with self._lock:
+            self.latencies.append(seconds)
+            if status == 200 and not is_faulty:
+                self.served += 1
+            elif 400 <= status < 500 and is_faulty:
+                self.refused += 1
+            else:
+                self.wrong[status] += 1
+
+    def missed(self, kind: str) -> None:
+        """Count one request without an answer that could be read."""
+        with self._lock:
+            self.unanswered[kind] += 1
 
     def as_expected(self) -> bool:
         """Whether every valid request was served and every faulty one refused."""
@@ -64,12 +72,14 @@ class Tally:
             f"{self.served:,} served",
             f"{self.refused:,} refused as they should be",
         ]
-        if self.wrong:
-            by_status = ", ".join(f"{count} × {status}" for status, count in sorted(self.wrong.items()))
-            parts.append(f"{self.wrong.total():,} answered wrongly ({by_status})")
-        if self.unanswered:
-            kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(self.unanswered.items()))
-            parts.append(f"{self.unanswered.total():,} unanswered ({kinds})")
+        with self._lock:
+            wrong, unanswered = self.wrong.copy(), self.unanswered.copy()
+        if wrong:
+            by_status = ", ".join(f"{count} × {status}" for status, count in sorted(wrong.items()))
+            parts.append(f"{wrong.total():,} answered wrongly ({by_status})")
+        if unanswered:
+            kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(unanswered.items()))
+            parts.append(f"{unanswered.total():,} unanswered ({kinds})")
         if self.latencies:
             parts.append(f"p50 {1000 * self.quantile(0.5):.1f} ms, p95 {1000 * self.quantile(0.95):.1f} ms")
         if self.labels and (self.labels.taken or self.labels.refused):
@@ -78,7 +88,8 @@ class Tally:
 
     def quantile(self, share: float) -> float:
         """Return the latency in seconds that `share` of the kept answers did not exceed."""
-        ordered = sorted(self.latencies)
+        with self._lock:
+            ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
@@ -161,12 +172,19 @@ def _send(client: httpx.Client, body: bytes, is_faulty: bool, agrees: bool | Non
     try:
         answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     except httpx.HTTPError as error:
-        tally.unanswered[type(error).__name__] += 1
+        tally.missed(type(error).__name__)
         return
-    tally.answered(answer.status_code, is_faulty=is_faulty, seconds=time.perf_counter() - sent)
-    if answer.status_code == 200 and agrees is not None and tally.labels:
-        made = answer.json()
-        tally.labels.predicted(made["request_id"], made["prediction"], agrees=agrees)
+    seconds = time.perf_counter() - sent
+    if answer.status_code == 200:
+        try:
+            made = answer.json()
+            request_id, prediction = made["request_id"], made["prediction"]
+        except (ValueError, KeyError, TypeError):
+            tally.missed("no prediction in the answer")
+            return
+        if agrees is not None and tally.labels:
+            tally.labels.predicted(request_id, prediction, agrees=agrees)
+    tally.answered(answer.status_code, is_faulty=is_faulty, seconds=seconds)
 
 
 def parse_share(text: str) -> float:

@@ -113,3 +113,49 @@ def test_the_command_says_what_is_where(servers: tuple[Server, Server], tmp_path
     )
     assert done.returncode == 1
     assert "does not answer" in done.stderr
+
+
+def test_another_elasticsearch_at_the_same_address_gets_everything(
+    servers: tuple[Server, Server], tmp_path: Path
+) -> None:
+    """An index that was deleted over there since is copied again, though the progress says it is done."""
+    source, target = servers
+    with httpx.Client(base_url=source.url, timeout=60) as here, httpx.Client(base_url=target.url, timeout=60) as there:
+        assert Migration(here, there, tmp_path).run("contract-move-*", print, lambda *_: None).complete()
+        target.call("DELETE", f"/{NAMES[0]}")
+        outcome = Migration(here, there, tmp_path).run("contract-move-*", print, lambda *_: None)
+        assert (outcome.complete(), outcome.copied) == (True, COUNT // 2)
+        (kept,) = tmp_path.iterdir()
+        kept.write_text(kept.read_text().replace(target.ok("GET", "/")["cluster_uuid"], "another-cluster-was-here"))
+        outcome = Migration(here, there, tmp_path).run("contract-move-*", print, lambda *_: None)
+        assert (outcome.complete(), outcome.copied, outcome.present) == (True, 0, COUNT)
+    assert everything(target) == everything(source)
+
+
+def test_what_the_other_side_refused_is_tried_again(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    """Documents that an index over there refuses are named; once it is mended, the next run copies them."""
+    source, target = servers
+    strict = {"mappings": {"dynamic": "strict", "properties": {"@timestamp": {"type": "date"}}}}
+    target.ok("PUT", f"/{NAMES[0]}", strict)
+    with httpx.Client(base_url=source.url, timeout=60) as here, httpx.Client(base_url=target.url, timeout=60) as there:
+        first = Migration(here, there, tmp_path).run(NAMES[0], print, lambda *_: None)
+        assert not first.complete()
+        assert len(first.refused) == COUNT // 2
+        assert "strict" in next(iter(first.refused.values()))
+        target.call("DELETE", f"/{NAMES[0]}")
+        target.ok("PUT", f"/{NAMES[0]}", {})
+        second = Migration(here, there, tmp_path).run(NAMES[0], print, lambda *_: None)
+        assert (second.complete(), second.copied) == (True, COUNT // 2)
+
+
+def test_what_is_no_elasticsearch_is_said(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    """A page, or JSON of something else, at the address: a sentence."""
+    source, _target = servers
+    for content in (b"<html>", b"{}", b"[]"):
+        transport = httpx.MockTransport(lambda _request, said=content: httpx.Response(200, content=said))
+        with (
+            httpx.Client(base_url=source.url, timeout=60) as here,
+            httpx.Client(base_url="http://127.0.0.1:9", transport=transport) as there,
+            pytest.raises(StackError, match="is no Elasticsearch"),
+        ):
+            Migration(here, there, tmp_path).run("contract-move-*", print, lambda *_: None)

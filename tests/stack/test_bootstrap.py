@@ -6,6 +6,7 @@ import ast
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_a_damaged_pip_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("ML_VENV", str(tmp_path / "venv"))
     with pytest.raises(bootstrap.BootstrapError, match="is damaged"):
         bootstrap.ensure("runtime")
+
+
+def test_an_environment_whose_python_was_removed_is_made_anew(tmp_path: Path) -> None:
+    """Its `python` leads nowhere: the installation begins, and the missing file is not taken for a full disk."""
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(tmp_path / "removed" / "python3")
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
+    done = subprocess.run(
+        [sys.executable, ROOT / "compose", "--help"],
+        env={"ML_VENV": str(tmp_path / "venv"), "PATH": "/usr/bin:/bin", **nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "the packages could not be installed" in done.stderr
+    assert python.exists()
 
 
 @pytest.mark.long

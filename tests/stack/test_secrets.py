@@ -14,6 +14,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from compose.environment import SettingsError
 from compose.stack import certificates, secret_files
 from compose.stack.__main__ import main
 from compose.stack.remote import Addresses, Servers
@@ -216,3 +217,88 @@ def test_the_commands_say_what_to_do(tmp_path: Path) -> None:
     unknown = runner.invoke(main, ["secrets", "rotate", "nobody", "--folder", folder])
     assert unknown.exit_code == 1
     assert "known: " in unknown.output
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"), [("empty", "elastic is empty"), ("folder", "elastic cannot be read: Is a dir")]
+)
+def test_what_is_no_secret_is_not_taken_for_one(tmp_path: Path, harm: str, words: str) -> None:
+    """Docker makes a folder where a file to be mounted was missing: `make` says so, and does not leave it be."""
+    make(tmp_path)
+    (tmp_path / "elastic").unlink()
+    if harm == "empty":
+        (tmp_path / "elastic").touch()
+    else:
+        (tmp_path / "elastic").mkdir()
+    with pytest.raises(SettingsError, match=words):
+        make(tmp_path)
+
+
+def test_new_certificates_are_for_the_same_hosts(tmp_path: Path) -> None:
+    """`secrets make --host` is not asked again when they are rotated: its clients go on."""
+    secret_files.make(tmp_path, quiet, now=NOW, hosts=["stack.example", "192.0.2.7"])
+    first = certificates.hosts((tmp_path / "proxy.crt").read_bytes())
+    assert {"stack.example", "192.0.2.7"} <= set(first)
+    secret_files.rotate(tmp_path, "certificates", quiet, now=NOW)
+    assert certificates.hosts((tmp_path / "proxy.crt").read_bytes()) == first
+    assert contents(tmp_path)["proxy.crt"].count(b"BEGIN CERTIFICATE") == 1
+
+
+def test_a_rotation_of_certificates_that_was_killed_is_mended_by_make(tmp_path: Path) -> None:
+    """Stopped between key and certificate the two do not belong together: nginx would not start."""
+    secret_files.make(tmp_path, quiet, now=NOW, hosts=["stack.example"])
+    other = certificates.authority(NOW)
+    (tmp_path / "proxy.key").unlink()
+    (tmp_path / "proxy.key").write_bytes(other.key)
+    assert make(tmp_path) == 2
+    assert certificates.belong((tmp_path / "proxy.crt").read_bytes(), (tmp_path / "proxy.key").read_bytes())
+    assert "stack.example" in certificates.hosts((tmp_path / "proxy.crt").read_bytes())
+
+
+def test_without_the_authoritys_key_the_certificates_stay(tmp_path: Path) -> None:
+    """What cannot be signed anew is not thrown away first, and a sentence says what is missing."""
+    make(tmp_path)
+    (tmp_path / "ca.key").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(StackError, match=r"ca\.key is not there: put it back from your copy"):
+        secret_files.rotate(tmp_path, "certificates", quiet, now=NOW)
+    assert contents(tmp_path) == before
+    (tmp_path / "ca.key").write_bytes(certificates.authority(NOW).key)
+    with pytest.raises(StackError, match="is not the key of"):
+        secret_files.rotate(tmp_path, "certificates", quiet, now=NOW)
+
+
+@pytest.mark.parametrize(("name", "derived"), [("proxy_password", "proxy.htpasswd"), ("app_api_key", "proxy.app_key")])
+def test_a_rotation_that_was_killed_leaves_nothing_of_the_old_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, derived: str
+) -> None:
+    """`make` writes what derives from it again; else the proxy would go on with the old one."""
+    make(tmp_path)
+    before, write = contents(tmp_path), secret_files._write
+
+    def killed(path: Path, text: str) -> None:
+        write(path, text)
+        if path.name == name:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(secret_files, "_write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            secret_files.rotate(tmp_path, name, quiet, now=NOW)
+    make(tmp_path)
+    after = contents(tmp_path)
+    assert after[name] != before[name]
+    assert after[derived] != before[derived]
+    (tmp_path / derived).unlink()
+    secret_files.rotate(tmp_path, name, quiet, now=NOW)
+    assert contents(tmp_path)[derived] != after[derived], "a derived file that is lost ends no rotation"
+
+
+def test_a_folder_without_certificates_is_not_called_well(tmp_path: Path) -> None:
+    """`secrets check` of a wrong folder, and of a damaged certificate, ends with 2."""
+    runner = CliRunner()
+    nothing = runner.invoke(main, ["secrets", "check", "--folder", str(tmp_path / "none")])
+    assert (nothing.exit_code, "holds no certificate" in nothing.output) == (2, True)
+    (tmp_path / "proxy.crt").write_text("junk")
+    damaged = runner.invoke(main, ["secrets", "check", "--folder", str(tmp_path)])
+    assert (damaged.exit_code, "proxy.crt is no certificate" in damaged.output) == (2, True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import collections
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import msgspec
 import pytest
 from hypothesis import given
@@ -94,3 +97,37 @@ def test_bad_shares_are_refused(text: str) -> None:
     """What is no share is an error."""
     with pytest.raises(ValueError, match=r"share|float"):
         traffic.parse_share(text)
+
+
+def test_no_answer_is_lost_while_many_senders_count_and_one_reads() -> None:
+    """Counts of all senders add up, and the live line can be made at any moment."""
+    tally, each = traffic.Tally(), 2000
+
+    def send(number: int) -> None:
+        for _ in range(each):
+            tally.answered(200 if number % 2 else 500 + number, is_faulty=False, seconds=0.001)
+            tally.missed(f"kind {number}")
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as senders:
+            sent = [senders.submit(send, number) for number in range(8)]
+            while not all(future.done() for future in sent):
+                tally.line(1.0)
+    finally:
+        sys.setswitchinterval(interval)
+    for future in sent:
+        future.result()
+    assert (tally.served, tally.wrong.total(), tally.unanswered.total()) == (4 * each, 4 * each, 8 * each)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])
+def test_an_answer_that_is_no_prediction_is_not_counted_as_served(body: bytes) -> None:
+    """Another program at the address answers 200 to everything: that is not served."""
+    tally = traffic.Tally()
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
+    with httpx.Client(base_url="http://127.0.0.1:9", transport=transport) as client:
+        traffic._send(client, b"{}", False, True, tally)
+    assert (tally.served, tally.unanswered.total()) == (0, 1)
+    assert not tally.as_expected()
