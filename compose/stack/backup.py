@@ -179,7 +179,10 @@ def _backup(servers: Servers, places: Places, target: Path, say: Say, now: dt.da
         done = room.rename(target / name)
         _flush_one(target)
     except OSError as error:
-        raise StackError(f"the backup failed: {explain(error)}; what was written stays in {room}") from None
+        raise StackError(
+            f"the backup failed: {explain(error)}; mend that, or give another folder with --to; what was written stays "
+            f"in {room}"
+        ) from None
     except sqlite3.Error as error:
         raise StackError(
             f"the labels in {places.feedback} cannot be copied to {room}: {error}; what was written stays there"

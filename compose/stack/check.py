@@ -16,7 +16,7 @@ from rich.text import Text
 
 from compose.provision.elasticsearch import PATTERN, REPOSITORY
 from compose.provision.objectives import Objectives
-from compose.stack.remote import Servers, reason
+from compose.stack.remote import CERTIFICATE, Servers, is_refused_certificate, reason
 from compose.stack.supervisor import StackError
 
 HEALTH = {
@@ -142,7 +142,8 @@ def _health(servers: Servers, name: str) -> Finding:
         answer = server.client.get(server.url + HEALTH[name], timeout=5)
     except httpx.HTTPError as error:
         where = f"no answer at {server.url} ({type(error).__name__})"
-        return Finding("bad", name, where, f"`docker compose logs {name}`, or `python3 compose status`")
+        remedy = f"`docker compose logs {name}`, or `python3 compose status`"
+        return Finding("bad", name, where, CERTIFICATE if is_refused_certificate(error) else remedy)
     if answer.status_code != 200:
         return Finding("bad", name, f"answers {answer.status_code}: {reason(answer)}", "docs/runbook.md#servicedown")
     if name == "elasticsearch":

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from compose.stack.remote import reason
+from compose.stack.remote import CERTIFICATE, is_refused_certificate, reason
 from compose.stack.supervisor import StackError
 
 PAGE = 1000  # documents of one bulk request
@@ -206,6 +206,8 @@ class Migration:
             try:
                 answer = client.request(method, path, content=content, headers={"content-type": kind})
             except httpx.TransportError as error:
+                if is_refused_certificate(error):
+                    raise StackError(f"{client.base_url}: {error}; {CERTIFICATE}") from None
                 if last:
                     raise StackError(f"{client.base_url} does not answer: {error}; run it again to go on") from None
             else:

@@ -21,6 +21,11 @@ REMEDIES = {
     401: "give the right login: --user and --password-file, Grafana's token, or the key of the model service",
     403: "this user may not do that",
 }
+CERTIFICATE = (
+    "renew the server's certificate (`ml-stack secrets rotate certificates`), give its authority with --ca, use a name "
+    "that is in it, or set the clock of this machine"
+)
+LOOK = "`docker compose ps` or `python3 compose status`"
 SERVERS = ("app", "shipper", "elasticsearch", "prometheus", "alertmanager", "grafana", "kibana")
 
 
@@ -89,9 +94,9 @@ class Server:
         try:
             answer = self.client.request(method, self.url + path, **arguments)
         except httpx.HTTPError as error:
+            advice = CERTIFICATE if is_refused_certificate(error) else "is it up? see " + LOOK + ", and run it again"
             raise StackError(
-                f"{self.name} at {self.url}: {method} {path} got no answer ({type(error).__name__}: {error}); "
-                "is it up? see `docker compose ps` or `python3 compose status`, and run it again"
+                f"{self.name} at {self.url}: {method} {path} got no answer ({type(error).__name__}: {error}); {advice}"
             ) from None
         if answer.is_success or answer.status_code in allowed:
             return answer
@@ -128,6 +133,8 @@ class Server:
                 state = f"answers {answer.status_code} and is not ready"
                 away = away if refused else time.monotonic()
             except httpx.HTTPError as error:
+                if is_refused_certificate(error):  # waiting mends none
+                    raise StackError(f"{self.name} at {self.url}: {error}; {CERTIFICATE}") from None
                 away = time.monotonic()
                 state = f"does not answer ({type(error).__name__})"
             if time.monotonic() > deadline:
@@ -216,6 +223,11 @@ def verification(ca: Path | None) -> ssl.SSLContext | bool:
 
 def _basic(user: str, password: str) -> httpx.BasicAuth | None:
     return httpx.BasicAuth(user, password) if user else None
+
+
+def is_refused_certificate(error: httpx.HTTPError) -> bool:
+    """Whether there was no answer because the server's certificate was not accepted."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 def body_of(answer: httpx.Response) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import ipaddress
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from compose.stack.remote import SERVERS
 from compose.stack.settings import CHECKOUT
 from tests.elasticsearch.embedded import EmbeddedStore
 from tests.optional import lacking
@@ -176,6 +178,38 @@ def running_store(folder: Path, **environment: str) -> Iterator[str]:
 
 def expired_certificate(folder: Path) -> str:
     """The server's certificate ended yesterday; its authority is the one we were given."""
+    with expired_server(folder) as (address, certificate):
+        return shipper(folder, "check", SHIPPER_URL=address, SHIPPER_CA_FILE=certificate)
+
+
+def expired_for_setup(folder: Path) -> str:
+    """The same certificate, met by `ml-stack setup`, which waits for a server that is not there yet."""
+    with expired_server(folder) as (address, certificate):
+        return run("-P", "-m", "compose.stack", "setup", "--elasticsearch", address, "--ca", certificate)
+
+
+def wrong_password_for_setup(folder: Path) -> str:
+    """The wrong password, given to `ml-stack setup`."""
+    (folder / "password").write_text("wrong")
+    with running_store(folder, STORE_PASSWORD="right-password") as url:
+        login = ("--user", "elastic", "--password-file", str(folder / "password"))
+        return run("-P", "-m", "compose.stack", "setup", "--elasticsearch", url, *login)
+
+
+def full_for_backup(folder: Path) -> str:
+    """The disk of the backups is full."""
+    models = folder / "stack" / "models"
+    models.mkdir(parents=True)
+    (models / "active.json").write_text('{"version": "v1"}')
+    others = [f"--without={name}" for name in SERVERS if name != "app"]
+    with full_disk(folder) as place:
+        backup = ("backup", "--to", str(place / "backups"), *others)
+        return run("-P", "-m", "compose.stack", *backup, STACK_DIR=str(folder / "stack"))
+
+
+@contextlib.contextmanager
+def expired_server(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the address of a server whose certificate ended yesterday, and the file of its authority."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -192,6 +226,7 @@ def expired_certificate(folder: Path) -> str:
         .not_valid_before(now - dt.timedelta(days=30))
         .not_valid_after(now - dt.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
     certificate = folder / "certificate.pem"
@@ -207,9 +242,10 @@ def expired_certificate(folder: Path) -> str:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"https://127.0.0.1:{server.server_address[1]}"
-        said = shipper(folder, "check", SHIPPER_URL=address, SHIPPER_CA_FILE=str(certificate))
-        server.shutdown()
-    return said
+        try:
+            yield address, str(certificate)
+        finally:
+            server.shutdown()
 
 
 def clock_behind(folder: Path) -> str:

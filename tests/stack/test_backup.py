@@ -248,7 +248,9 @@ def test_a_full_disk_is_said_and_leaves_no_backup(places: Places, tmp_path: Path
     assert places.models is not None
     (places.models / "v1" / "model.bin").write_bytes(b"x" * 100_000)
     with disk(tmp_path, "size=64k") as target, servers(Grafana({})) as stack:
-        with pytest.raises(StackError, match=r"backup failed: .*model.*: No space left on device.*; what was written"):
+        with pytest.raises(
+            StackError, match=r"backup failed: .*model.*: No space left on device.*; mend that, or give"
+        ):
             backup(stack, places, target, quiet, now=NOW, keep=1)
         shutil.rmtree(places.models)
         with closing(sqlite3.connect(places.feedback or "")) as database:
