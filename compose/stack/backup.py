@@ -270,8 +270,12 @@ def _models(places: Places, to: Path) -> str | None:
     shutil.copytree(places.models, to, ignore=shutil.ignore_patterns("*.tmp", ".*"))
     (to / active.name).write_bytes(text)
     with suppress(ValueError, KeyError, TypeError):
-        if not (to / json.loads(text)["version"]).is_dir():
-            raise StackError(f"{places.models} was changed while it was copied; run the backup again")
+        version = json.loads(text)["version"]
+        if not (to / version).is_dir():
+            raise StackError(
+                f"the active model {version} is not in {places.models}, or was removed while it was copied: run the "
+                "backup again; `ml-app models` lists what is there"
+            )
     return None
 
 

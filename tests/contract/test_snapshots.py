@@ -181,7 +181,7 @@ def test_an_embedded_stores_backup_is_not_for_an_elasticsearch(real_elasticsearc
     """A real Elasticsearch is asked first: refused with a way out, before anything is put back."""
     own = Places(models=tmp_path / "own", repository=tmp_path / "data" / "snapshots" / "kept")
     fresh = Places(models=tmp_path / "fresh")
-    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "v1").mkdir(parents=True)
     (tmp_path / "own" / "active.json").write_text('{"version": "v1"}')
     others = frozenset(SERVERS) - {"elasticsearch"}
     store = EmbeddedStore(tmp_path)

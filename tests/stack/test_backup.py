@@ -404,3 +404,15 @@ def test_a_wrong_token_is_said(places: Places, tmp_path: Path) -> None:
     with servers(Grafana({}), token="old") as stack, pytest.raises(StackError, match=r"grafana: GET /api/search.*401"):
         backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None)
     assert backups(tmp_path / "backups") == []
+
+
+def test_a_model_that_is_removed_while_it_is_copied_is_no_backup(places: Places, tmp_path: Path) -> None:
+    """The active model's folder has to be in it: else the service would not start from what is put back."""
+    assert places.models is not None
+    shutil.rmtree(places.models / "v1")
+    with (
+        servers(Grafana({})) as stack,
+        pytest.raises(StackError, match=r"the active model v1 is not in .*run the backup"),
+    ):
+        backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None)
+    assert backups(tmp_path / "backups") == []
