@@ -64,9 +64,14 @@ def layout(spread: TimeRange | None, zone: Zone, *, unit: str = "", height: int 
         "xaxis": {"showgrid": False, "nticks": 7, "automargin": True, "zeroline": False, "ticklabelstandoff": 6},
         "dragmode": "zoom",
         "transition": {"duration": 0},
+        "meta": {},  # what the script reads at a click or a zoom
     }
     if spread is not None:
-        base["xaxis"] |= {"type": "date", "range": [zone.wall(spread.start), zone.wall(spread.end)], "nticks": 6}
+        axis = zone.steady(spread)
+        if axis is not zone:
+            base["xaxis"]["title"] = {"text": "UTC, for the clocks change in this range", "font": {"size": 11}}
+            base["meta"]["utc"] = True
+        base["xaxis"] |= {"type": "date", "range": [axis.wall(spread.start), axis.wall(spread.end)], "nticks": 6}
         base["xaxis"]["tickformatstops"] = [
             {"dtickrange": [None, 60_000], "value": "%H:%M:%S"},
             {"dtickrange": [60_000, 43_200_000], "value": "%H:%M"},
@@ -80,7 +85,7 @@ def lines(
     series: list[Line], spread: TimeRange, zone: Zone, *, suffix: str = "", fill: bool = True, **more: Any
 ) -> Figure:
     """Return a line chart over time; each point keeps its moment in UTC for the hover and the way to the log."""
-    data = []
+    data, axis = [], zone.steady(spread)
     for place, each in enumerate(series):
         colour = each.colour or PALETTE[place % len(PALETTE)]
         trace: Figure = {
@@ -90,7 +95,7 @@ def lines(
             "marker": {"size": 5},
             "cliponaxis": False,  # the newest point lies on the edge
             "name": each.name or "value",
-            "x": [zone.wall(at) for at in each.times],
+            "x": [axis.wall(at) for at in each.times],
             "y": list(each.values),
             "customdata": [[at, utc_text(at)] for at in each.times],
             "line": {"width": 1.8, "color": colour, "shape": "linear"},
@@ -106,11 +111,12 @@ def lines(
 
 def bars(series: list[Line], spread: TimeRange, zone: Zone, width: float, **more: Any) -> Figure:
     """Return stacked bars of counts over time; `width` in seconds."""
+    axis = zone.steady(spread)
     data = [
         {
             "type": "bar",
             "name": each.name,
-            "x": [zone.wall(at + width / 2) for at in each.times],
+            "x": [axis.wall(at + width / 2) for at in each.times],
             "y": list(each.values),
             "width": width * 900,
             "customdata": [[at, utc_text(at)] for at in each.times],

@@ -12,8 +12,10 @@ from compose.console import parts, units
 from compose.console.address import written
 from compose.console.log_search import LEVELS
 from compose.console.parts import Component
-from compose.console.timerange import Zone, parse_moment
+from compose.console.timerange import Zone, moment_of
+from compose.provision.visualisations import TIME_FIELD
 
+LONGEST_LEVEL = 20
 FIGURES: dict[str, Callable[[float], str]] = {
     "prediction": lambda value: f"→ {value:.0f}",
     "confidence": lambda value: f"{100 * value:.1f} %",
@@ -26,31 +28,44 @@ def line(hit: dict[str, Any], zone: Zone, *, is_open: bool = False) -> Component
     """Return a hit of a search as an element of a list."""
     source = hit["_source"]
     level = str(source.get("level", ""))
-    at = parse_moment(str(source["@timestamp"]), 0.0) if "@timestamp" in source else None
+    at = moment_of(source.get(TIME_FIELD))
     summary = html.Summary(
         [
             parts.moment(at, zone, millis=True) if at is not None else html.Span("no time"),
             # Another program's level is no class of ours: there is one called notice.
-            html.Span(level or "–", className=f"level {level.lower()}" if level in LEVELS else "level"),
             html.Span(
-                [html.Span(str(source.get("message", ""))), html.Span(figures_text(source), className="hint")],
+                parts.visible(level, LONGEST_LEVEL) or "–",
+                className=f"level {level.lower()}" if level in LEVELS else "level",
+            ),
+            html.Span(
+                [html.Span(_short(source, "message")), html.Span(figures_text(source), className="hint")],
                 className="message",
             ),
-            html.Span(str(source.get("error", "")), className="error"),
-            html.Span(str(source.get("request_id", "")), className="request"),
+            html.Span(_short(source, "error"), className="error"),
+            html.Span(_short(source, "request_id"), className="request"),
         ],
         className="log-row",
     )
     whole = {"_index": hit["_index"], "_id": hit["_id"], **source}
-    text = msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
+    text = parts.visible(msgspec.json.format(msgspec.json.encode(whole), indent=2).decode())
     actions = [html.Pre(text, tabIndex="0")]
     if source.get("request_id"):
-        query = 'request_id:"{}"'.format(str(source["request_id"]).replace("\\", "\\\\").replace('"', '\\"'))
-        around = written({"q": query, "from": "now-7d"})
-        actions.append(dcc.Link("All lines of this request", href="/logs" + around, className="more"))
+        href = request_lines(str(source["request_id"]))
+        actions.append(dcc.Link("All lines of this request", href=href, className="more"))
     # By its id the script opens a line again that was open when others came in before it.
     whole_line = html.Details([summary, html.Div(actions, className="log-json")], open=is_open)
     return html.Li(whole_line, id=f"line-{hit['_id']}")
+
+
+def _short(source: dict[str, Any], field: str) -> str:
+    """Return a field as a row has room for it; the whole of it is in the line's JSON."""
+    return parts.visible(str(source.get(field, "")), parts.LONGEST_TEXT)
+
+
+def request_lines(request_id: str) -> str:
+    """Return the address of all lines of a request."""
+    query = 'request_id:"{}"'.format(request_id.replace("\\", "\\\\").replace('"', '\\"'))
+    return "/logs" + written({"q": query, "from": "now-7d"})
 
 
 def figures_text(source: dict[str, Any]) -> str:
@@ -62,4 +77,4 @@ def figures_text(source: dict[str, Any]) -> str:
             found.append(form(float(value)))
         elif value is not None:
             found.append(f"{name} {value}")
-    return ", ".join(found)
+    return parts.visible(", ".join(found), parts.LONGEST_TEXT)

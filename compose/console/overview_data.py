@@ -14,7 +14,7 @@ from compose.console.history import History, NeedsPrometheusError, PrometheusHis
 from compose.console.own_panels import PANELS
 from compose.console.services import Services
 from compose.console.store import AwayError, Store
-from compose.console.timerange import parse_moment
+from compose.console.timerange import moment_of
 from compose.console.verdict import Facts
 from compose.provision.visualisations import INDEX_PATTERN
 
@@ -63,7 +63,8 @@ def newest_line(store: Store, now: float) -> float | None:
     for since in ("now-1h", "now-31d"):
         hits = store.search(INDEX_PATTERN, body | {"query": {"range": {"@timestamp": {"gte": since}}}})["hits"]["hits"]
         if hits:
-            return max(0.0, now - parse_moment(hits[0]["_source"]["@timestamp"], now))
+            at = moment_of(hits[0]["_source"].get("@timestamp"))
+            return None if at is None else max(0.0, now - at)
     return None
 
 

@@ -20,6 +20,15 @@ from compose.provision.panels import Panel, Query
 
 POINTS = 180
 MOST = 6  # series in one chart
+OLD = 60.0  # seconds between the last value and the end of the range from which on it is said
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One series of a chart in its legend: the colour of its line, its name, its newest value in words."""
+
+    colour: str
+    name: str
+    value: str
 
 
 class Drawn(msgspec.Struct, kw_only=True):
@@ -30,7 +39,8 @@ class Drawn(msgspec.Struct, kw_only=True):
         value: the newest value in words, for a stat.
         colour: of that value, by the panel's thresholds.
         name: of the series whose value that is, where there are several.
-        notice: why there is nothing or not everything, in words; empty otherwise.
+        notice: why there is nothing or not everything, or that the newest value is old; empty otherwise.
+        legend: of a chart with several series.
     """
 
     figure: dict[str, Any] | None = None
@@ -38,6 +48,7 @@ class Drawn(msgspec.Struct, kw_only=True):
     colour: str = "plain"
     name: str = ""
     notice: str = ""
+    legend: tuple[Entry, ...] = ()
 
 
 def height(panel: Panel) -> int:
@@ -78,7 +89,15 @@ def drawn(panel: Panel, source: PrometheusHistory | SampleHistory, spread: TimeR
     if not named:
         reason = panel.empty_when or "nothing was measured in this time range"
         return Drawn(notice=f"No data: {reason}.")
-    return _draw(panel, named, spread, zone)
+    if panel.kind == "piechart" and not sum(_newest(curve) for _, _, curve in named):
+        return Drawn(notice="No data: there is nothing to share out, all counts are 0.")
+    shown = _draw(panel, named, spread, zone)
+    ended = max(float(times[curve.there & np.isfinite(curve.values)].max(initial=0)) for _, times, curve in named)
+    if spread.end - ended > OLD:
+        # What came to an end must not look like what is now.
+        shown.notice = f"The newest value is of {zone.text(ended)}. {shown.notice}".strip()
+        shown.colour = "plain"
+    return shown
 
 
 def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRange, zone: Zone) -> Drawn:
@@ -102,6 +121,7 @@ def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRang
     ]
     stat = panel.kind == "stat"
     figure = figures.lines(drawn_lines, spread, zone, suffix=suffix, height=height(panel))
+    figure["layout"]["showlegend"] = False
     axis = figure["layout"]["yaxis"]
     if panel.thresholds and not stat:
         levels = [(each.value * factor, each.colour) for each in panel.thresholds if each.value is not None]
@@ -112,6 +132,11 @@ def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRang
         _as_stat(figure, axis, drawn_lines, result.colour)
     elif panel.minimum is not None:
         axis["rangemode"] = "tozero"
+    if len(named) > 1 and not stat:
+        result.legend = tuple(
+            Entry(trace["line"]["color"], name, units.value_text(_newest(curve), panel.unit, panel.decimals))
+            for trace, (name, _, curve) in zip(figure["data"], named, strict=True)
+        )
     result.figure = figure
     return result
 
@@ -141,7 +166,6 @@ def _as_stat(figure: dict[str, Any], axis: dict[str, Any], drawn_lines: list[fig
     room = max((high - low) * 0.3, abs(high) * 0.02, 1e-9)
     axis |= {"range": [max(0.0, low - room) if low >= 0 else low - room, high + room], "visible": False}
     axis.pop("rangemode", None)
-    figure["layout"]["showlegend"] = False
     for trace in figure["data"]:
         shade = figures.STATE_COLOURS.get(colour, figures.PALETTE[0])
         trace["line"]["color"] = shade

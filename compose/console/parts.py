@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from dash import dcc, html
@@ -10,11 +11,20 @@ from compose.console.timerange import Zone, ago, rfc3339, utc_text
 
 Component = Any  # Dash's components carry no types
 CHART = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
+# control characters, and those that turn the direction of what follows: a line could show another text than it has
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+LONGEST_TEXT = 400
 
 
-def card(title: str, *children: Component, more: Component = None, name: str = "") -> Component:
-    """Return a titled box; `more` stands at the right of its title."""
-    head = html.Div([html.H2(title), more], className="card-head")
+def visible(text: str, most: int | None = None) -> str:
+    """Return text with what would hide in it written out, such as \\u202e; longer than `most` it ends with …."""
+    shown = _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return shown if most is None or len(shown) <= most else shown[: most - 1] + "…"
+
+
+def card(title: str, *children: Component, more: Component = None, name: str = "", about: str = "") -> Component:
+    """Return a titled box; `more` stands at the right of its title, `about` is seen on hovering over it."""
+    head = html.Div([html.H2(title, title=about or None), more], className="card-head")
     return html.Section([head, *children], className=f"card {name}".strip())
 
 

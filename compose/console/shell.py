@@ -177,6 +177,7 @@ def callbacks(app: Dash) -> None:
             ClientsideFunction("ui", "zoom"),
             Output("url", "search", allow_duplicate=True),
             Input({"type": kind, "key": ALL}, "relayoutData"),
+            State({"type": kind, "key": ALL}, "figure"),
             State("url", "search"),
             prevent_initial_call=True,
         )

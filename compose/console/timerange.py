@@ -11,6 +11,7 @@ import msgspec
 
 DEFAULT = "now-1h"
 LONGEST = 31 * 86400.0
+LATEST = 2e14  # milliseconds since 1970 that are still a date
 PRESETS = (
     ("15 min", "now-15m"),
     ("1 h", "now-1h"),
@@ -77,6 +78,18 @@ def parse_moment(text: str, now: float) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def moment_of(value: object) -> float | None:
+    """Return a document's @timestamp as seconds since 1970: RFC 3339 or milliseconds; None for anything else."""
+    if isinstance(value, int | float):
+        return value / 1000 if abs(value) < LATEST else None
+    if not isinstance(value, str) or value.startswith("now"):
+        return None
+    try:
+        return parse_moment(value, 0.0)
+    except RangeError:
+        return None
+
+
 def parse_range(parameters: Mapping[str, str], now: float) -> TimeRange:
     """Return the range that the address asks for; the last hour where it asks for none.
 
@@ -116,6 +129,15 @@ class Zone:
 
     def _local(self, at: float) -> datetime:
         return datetime.fromtimestamp(at, self._info or UTC)
+
+    def steady(self, spread: TimeRange) -> Zone:
+        """Return the zone of a chart's axis: UTC where the clocks change, for an hour that comes twice has no place."""
+        changes = self._local(spread.start).utcoffset() != self._local(spread.end).utcoffset()
+        return Zone("UTC", mark=" UTC") if changes else self
+
+    def abbreviation(self, at: float) -> str:
+        """Return the zone's short name at a time, such as CET; empty where the times carry it anyway."""
+        return "" if self.mark else self._local(at).strftime("%Z")
 
     def wall(self, at: float) -> str:
         """Return the wall-clock time as a chart's axis takes it."""

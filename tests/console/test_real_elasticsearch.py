@@ -233,6 +233,8 @@ def test_the_newest_line_and_the_indices(both: Filled) -> None:
         }
         assert {row[4] for name, row in listed.items() if "pipeline" in name} == {"ml-pipeline"}, "the policy"
         assert {row[4] for name, row in listed.items() if "metrics" in name} == {"ml-metrics"}
+        # of each index, not the midnight that its name begins with
+        assert all(now - parse_moment(row[0][0].dateTime, now) < 3600 for row in listed.values())
         today = datetime.now(UTC).strftime("ml-pipeline-%Y.%m.%d")
         assert all(row[3] in ("hot", "warm", "new") for name, row in listed.items() if name == today)
 

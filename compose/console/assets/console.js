@@ -37,6 +37,15 @@
     const moment = new Date(trimmed.length === 10 ? trimmed + "T00:00" : trimmed.replace(" ", "T"));
     return isNaN(moment) ? trimmed : moment.toISOString();
   }
+  function universal(text) {  // a time of an axis that is in UTC
+    return new Date((text.length === 10 ? text + "T00:00" : text.replace(" ", "T")) + "Z").toISOString();
+  }
+  function told(by, figures) {  // what the server left in the chart that was used
+    const ordered = (id) => JSON.stringify(id, Object.keys(id).sort());
+    const states = window.dash_clientside.callback_context.states_list[0];
+    const place = states.findIndex((state) => ordered(state.id) === ordered(JSON.parse(by.id)));
+    return (place >= 0 && figures[place] && figures[place].layout && figures[place].layout.meta) || {};
+  }
   function shown(text) {
     if (!/^\d{4}-/.test(text)) return text;
     const moment = new Date(text);
@@ -103,27 +112,25 @@
       }
       return "Dark or light";
     },
-    zoom(_relayouts, search) {
+    zoom(_relayouts, figures, search) {
       const by = trigger();
       if (!by || typeof by.value !== "object") return none();
+      const read = told(by, figures).utc ? universal : absolute;
       const first = by.value["xaxis.range[0]"], last = by.value["xaxis.range[1]"];
-      if (first && last) return changed(search, { from: absolute(first), to: absolute(last) });
+      if (first && last) return changed(search, { from: read(first), to: read(last) });
       if (by.value["xaxis.autorange"]) return changed(search, { from: "", to: "" });
       return none();
     },
     follow(_clicks, figures) {
       const by = trigger();
       if (!by || !by.value.points || !by.value.points.length) return none();
-      const states = window.dash_clientside.callback_context.states_list[0];
-      const place = states.findIndex((state) => JSON.stringify(state.id, Object.keys(state.id).sort())
-        === JSON.stringify(JSON.parse(by.id), Object.keys(JSON.parse(by.id)).sort()));
-      const layout = place >= 0 && figures[place] ? figures[place].layout || {} : {};
-      if (!layout.meta || !layout.meta.logs) return none();
+      const meta = told(by, figures);
+      if (!meta.logs) return none();
       const detail = by.value.points[0].customdata;
-      const parameters = new URLSearchParams({ q: layout.meta.logs });
+      const parameters = new URLSearchParams({ q: meta.logs });
       if (detail && detail.length) {
-        parameters.set("from", new Date((detail[0] - layout.meta.before) * 1000).toISOString());
-        parameters.set("to", new Date((detail[0] + layout.meta.after) * 1000).toISOString());
+        parameters.set("from", new Date((detail[0] - meta.before) * 1000).toISOString());
+        parameters.set("to", new Date((detail[0] + meta.after) * 1000).toISOString());
       }
       return "/logs?" + parameters.toString();
     },

@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dash import Input, Output, html
+from dash import Input, Output, dcc, html
 
 from compose.console import failed_requests, figures, level_bars, parts, units
 from compose.console.address import parameters
 from compose.console.first import FirstContent
-from compose.console.log_line import line
+from compose.console.log_line import LONGEST_LEVEL, line, request_lines
 from compose.console.log_search import bar_width
 from compose.console.overview_data import Parts
 from compose.console.parts import Component
 from compose.console.shell import viewer_zone
 from compose.console.store import AwayError, Store
-from compose.console.timerange import RangeError, TimeRange, Zone, parse_moment, parse_range, rfc3339
+from compose.console.timerange import RangeError, TimeRange, Zone, moment_of, parse_range, rfc3339
 from compose.provision.visualisations import (
     DASHBOARD_TITLE,
     ERROR_ANALYSIS,
@@ -32,6 +32,7 @@ from compose.provision.visualisations import (
 )
 
 ERRORS_SHOWN = 20
+LONGEST_ID = 64  # characters of a request's id in the table
 NOTHING = "No log lines in this time range."
 
 
@@ -76,7 +77,7 @@ def duration_figure(answer: dict[str, Any], spread: TimeRange, zone: Zone) -> di
     each = figures.Line(name="average duration", times=[bucket["key"] / 1000 for bucket in buckets], values=values)
     figure = figures.lines([each], spread, zone, suffix=suffix, height=230)
     around = max(60.0, spread.span / 60)
-    figure["layout"]["meta"] = {"logs": "duration:*", "before": around, "after": around}
+    figure["layout"]["meta"] |= {"logs": "duration:*", "before": around, "after": around}
     return figure
 
 
@@ -84,13 +85,17 @@ def errors_table(lines: list[dict[str, Any]], zone: Zone) -> Component:
     """Return one row for each failed request, newest first."""
     rows: list[list[Component]] = [
         [
-            parts.moment(parse_moment(str(each[TIME_FIELD]), 0.0), zone),
-            str(each.get("level", "")),
-            *(html.Span(str(each.get(name, "")), className="text") for name in ("message", "error")),
-            html.Code(str(each["request_id"])),
+            "no time" if (at := moment_of(each.get(TIME_FIELD))) is None else parts.moment(at, zone),
+            parts.visible(str(each.get("level", "")), LONGEST_LEVEL),
+            *(
+                html.Span(parts.visible(str(each.get(name, "")), parts.LONGEST_TEXT), className="text")
+                for name in ("message", "error")
+            ),
+            dcc.Link(html.Code(parts.visible(str(each["request_id"]), LONGEST_ID)),
+                     href=request_lines(str(each["request_id"]))),
         ]
         for each in lines
-    ]
+    ]  # fmt: skip
     headings = ["@timestamp", "level", "message", "error", "request_id"]
     return parts.table(headings, rows, empty="No failed request in this time range.", label=ERROR_ANALYSIS.title)
 

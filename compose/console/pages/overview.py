@@ -18,7 +18,7 @@ from compose.console.pages.panels import panel_card
 from compose.console.parts import Component
 from compose.console.services import ServiceState
 from compose.console.shell import viewer_zone
-from compose.console.timerange import Zone
+from compose.console.timerange import Zone, ago
 from compose.provision.objectives import Objectives
 
 PAGE_LINK = {"model": "/model", "service": "/dashboard", "pipeline": "/pipeline"}
@@ -57,7 +57,13 @@ def verdict_card(aspects: tuple[verdict.Aspect, ...], source: str, why: str, now
                 ]
             ),
             html.P(
-                ["as of ", parts.moment(now, zone), " ", html.Br(), html.Span(f"figures: {source}", title=why)],
+                [
+                    "as of ",
+                    parts.moment(now, zone),
+                    f" {zone.abbreviation(now)} ",
+                    html.Br(),
+                    html.Span(f"figures: {source}", title=why),
+                ],
                 className="verdict-source",
             ),
         ],
@@ -180,7 +186,7 @@ def lag_card(shipper: ServiceState, store: ServiceState, newest: float | None) -
     pairs = [
         ("oldest line waiting", units.seconds_text(float(told.get("lag_seconds") or 0))),
         ("bytes waiting", units.bytes_text(float(told.get("lag_bytes") or 0))),
-        ("newest line in the store", absent if newest is None else f"{units.seconds_text(newest)} old"),
+        ("newest line in the store", absent if newest is None else f"{ago(newest)} old"),
         ("dead letters", f"{int(told.get('dead_letters') or 0):,}"),
     ]
     rows = [html.Div([html.Dt(name), html.Dd(value)]) for name, value in pairs]

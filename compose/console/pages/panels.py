@@ -35,24 +35,34 @@ def panel_card(panel: Panel) -> Component:
     value = html.P("", id={"type": "panel-value", "key": panel.key}, className="panel-value")
     return parts.card(
         panel.title,
-        html.P([panel.description], className="panel-note"),
         value,
         html.P("Loading …", id={"type": "panel-notice", "key": panel.key}, className="notice quiet"),
         parts.chart(
             panel.key,
-            f"{panel.title}: chart over the time range" + (f", {unit}" if unit else ""),
+            f"{panel.title}: {panel.description}" + (f" In {unit}." if unit else ""),
             height=height,
             kind="panel",
         ),
+        html.Ul([], id={"type": "panel-legend", "key": panel.key}, className="legend"),
         more=link,
         name=f"panel {panel.kind}",
+        about=panel.description,
     )
 
 
-def panel_outputs(
-    found: dict[str, panel_data.Drawn], keys: list[str]
-) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    """Return what fills the boxes of panels: figures, values, their classes, notices."""
+def legend(entries: tuple[panel_data.Entry, ...]) -> list[Component]:
+    """Return the names of a chart's series with their colours and newest values.
+
+    Under the chart, not Plotly's within its height: on a phone that left the lines no room.
+    """
+    return [
+        html.Li([html.Span(className="swatch", style={"background": each.colour}), each.name, html.Strong(each.value)])
+        for each in entries
+    ]
+
+
+def panel_outputs(found: dict[str, panel_data.Drawn], keys: list[str]) -> tuple[list[Any], ...]:
+    """Return what fills the boxes of panels: figures, values, their classes, notices, legends."""
     figures = [found[key].figure or parts.empty_figure() for key in keys]
     values, classes, notices = [], [], []
     for key in keys:
@@ -65,7 +75,7 @@ def panel_outputs(
         values.append(html.Span([html.Strong(shown), extra, f" {drawn.name}" if drawn.name else ""]) if shown else "")
         classes.append(f"panel-value {'stat' if stat else 'small'} {drawn.colour}")
         notices.append(drawn.notice)
-    return figures, values, classes, notices
+    return figures, values, classes, notices, [legend(found[key].legend) for key in keys]
 
 
 def link_panels(figures: list[Any], keys: list[str], spread: TimeRange) -> None:
@@ -76,7 +86,7 @@ def link_panels(figures: list[Any], keys: list[str], spread: TimeRange) -> None:
             around = max(60.0, spread.span / 60)
             # A rate's point tells of the window that ends at it.
             before = around + max((window(query.expr) for query in PANELS[key].queries), default=0.0)
-            figure["layout"]["meta"] = {"logs": query_string(logs), "before": before, "after": around}
+            figure["layout"]["meta"] |= {"logs": query_string(logs), "before": before, "after": around}
 
 
 def window(expression: str) -> float:
@@ -93,6 +103,7 @@ def callbacks(first: FirstContent, asked: Parts) -> None:
         Output({"type": "panel-value", "key": ALL}, "children"),
         Output({"type": "panel-value", "key": ALL}, "className"),
         Output({"type": "panel-notice", "key": ALL}, "children"),
+        Output({"type": "panel-legend", "key": ALL}, "children"),
         Input("url", "search"),
         Input("tick", "n_intervals"),
         Input("refresh", "n_clicks"),

@@ -87,7 +87,7 @@ def top_cards(shipper: ServiceState, now: float) -> Component:
         ("state", parts.state(mood, str(told.get("state", "unknown")), ICON[mood])),
         ("store reachable", {True: "yes", False: "no", None: "not known"}[cluster.get("reachable")]),
         ("last acknowledgement", [parts.since(parse_moment(last, now), now), " ago"] if last else "none yet"),
-        ("checkpoint age", units.seconds_text(float(told.get("checkpoint_age_seconds") or 0))),
+        ("checkpoint age", ago(float(told.get("checkpoint_age_seconds") or 0))),
         ("waiting", f"{units.bytes_text(waiting)}, {units.seconds_text(float(told.get('lag_seconds') or 0))}"),
     ]
     verdicts = [
@@ -158,10 +158,10 @@ def letters_card(folder: Path | None, zone: Zone, now: float) -> Component:
     rows: list[list[Component]] = [
         [
             parts.moment(parse_moment(str(letter["at"]), now), zone),
-            html.Span(f"{Path(str(letter.get('file', ''))).name} at {letter.get('offset', '')}"),
+            html.Span(parts.visible(f"{Path(str(letter.get('file', ''))).name} at {letter.get('offset', '')}")),
             str(letter.get("index", "")),
             [html.Strong(f"{letter.get('status', '')} {letter.get('type', '')}"),
-             html.Span(str(letter.get("reason", "")), className="hint block")],
+             html.Span(parts.visible(str(letter.get("reason", "")), parts.LONGEST_TEXT), className="hint block")],
             dead_letters.hint(letter),
         ]
         for letter in found
@@ -175,27 +175,28 @@ def letters_card(folder: Path | None, zone: Zone, now: float) -> Component:
 
 
 def indices_card(store: Store, now: float) -> Component:
-    """Return the daily indices with age, size, documents and lifecycle phase."""
+    """Return the daily indices with when they were made, size, documents and lifecycle phase."""
     try:
-        rows = store.get(f"/_cat/indices/{INDICES}?format=json&bytes=b&s=index:desc")
+        columns = "h=index,creation.date,docs.count,store.size"
+        rows = store.get(f"/_cat/indices/{INDICES}?format=json&bytes=b&s=index:desc&{columns}")
         managed = store.get(f"/{INDICES}/_ilm/explain")["indices"]
     except AwayError as error:
         return parts.card("Indices", parts.notice(f"Not known: {error}", "attention"))
     shown: list[list[Component]] = []
     for row in rows:
         policy = managed.get(row["index"], {})
-        born = policy.get("lifecycle_date_millis") or policy.get("index_creation_date_millis")
         shown.append(
             [
                 row["index"],
-                ago(now - born / 1000) if born else "–",
+                # Not the lifecycle's date, which is the midnight in the index's name.
+                [parts.since(int(row["creation.date"]) / 1000, now), " ago"],
                 f"{int(row.get('docs.count') or 0):,}",
                 units.bytes_text(float(row.get("store.size") or 0)),
                 policy.get("phase") or "no policy",
                 policy.get("policy") or "–",
             ]
         )
-    headings = ["index", "age", "documents", "size", "phase", "policy"]
+    headings = ["index", "made", "documents", "size", "phase", "policy"]
     return parts.card("Indices", parts.table(headings, shown, empty="No index is there yet.", label="Indices"))
 
 
