@@ -92,7 +92,7 @@ def drawn(panel: Panel, source: PrometheusHistory | SampleHistory, spread: TimeR
     if panel.kind == "piechart" and not sum(_newest(curve) for _, _, curve in named):
         return Drawn(notice="No data: there is nothing to share out, all counts are 0.")
     shown = _draw(panel, named, spread, zone)
-    ended = max(float(times[curve.there & np.isfinite(curve.values)].max(initial=0)) for _, times, curve in named)
+    ended = max(_end(times, curve) for _, times, curve in named)
     if spread.end - ended > OLD:
         # What came to an end must not look like what is now.
         shown.notice = f"The newest value is of {zone.text(ended)}. {shown.notice}".strip()
@@ -101,11 +101,12 @@ def drawn(panel: Panel, source: PrometheusHistory | SampleHistory, spread: TimeR
 
 
 def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRange, zone: Zone) -> Drawn:
-    name, newest = headline(named, has_limits=bool(panel.thresholds))
+    going_on = [each for each in named if spread.end - _end(*each[1:]) <= OLD]
+    name, newest = headline(going_on or named, has_limits=bool(panel.thresholds))
     result = Drawn(
         value=units.value_text(newest, panel.unit, panel.decimals),
         colour=units.colour(newest, panel.thresholds),
-        name=name,
+        name=name if len(named) > 1 else "",
     )
     if panel.key == "live-figures":  # 0 and 1 say nothing to a person
         result.value = "from labels" if newest else "from the hold-out"
@@ -134,8 +135,14 @@ def _draw(panel: Panel, named: list[tuple[str, Floats, Curve]], spread: TimeRang
         axis["rangemode"] = "tozero"
     if len(named) > 1 and not stat:
         result.legend = tuple(
-            Entry(trace["line"]["color"], name, units.value_text(_newest(curve), panel.unit, panel.decimals))
-            for trace, (name, _, curve) in zip(figure["data"], named, strict=True)
+            Entry(
+                trace["line"]["color"],
+                name,
+                units.value_text(_newest(curve), panel.unit, panel.decimals)
+                if spread.end - _end(times, curve) <= OLD or not going_on
+                else "ended",
+            )
+            for trace, (name, times, curve) in zip(figure["data"], named, strict=True)
         )
     result.figure = figure
     return result
@@ -146,10 +153,7 @@ def headline(named: list[tuple[str, Floats, Curve]], *, has_limits: bool) -> tup
 
     It is /predict's; else, where the panel has thresholds, the largest; else the first.
 
-    The name is empty where there is only one series.
     """
-    if len(named) == 1:
-        return "", _newest(named[0][2])
     for name, _, curve in named:
         if name == "/predict":
             return name, _newest(curve)
@@ -171,6 +175,11 @@ def _as_stat(figure: dict[str, Any], axis: dict[str, Any], drawn_lines: list[fig
         trace["line"]["color"] = shade
         if "fillcolor" in trace:
             trace["fillcolor"] = figures.faint(shade)
+
+
+def _end(times: Floats, curve: Curve) -> float:
+    """Return when a series has its newest value, seconds since 1970."""
+    return float(times[curve.there & np.isfinite(curve.values)].max(initial=0.0))
 
 
 def _newest(curve: Curve) -> float:

@@ -69,7 +69,7 @@ def test_a_value_that_ended_is_not_shown_as_todays() -> None:
     spread = span("2026-11-25T12:00", 1)
     shown = panel_data.drawn(PANELS["model-accuracy"], Told(40), spread, BERLIN)
     assert shown.notice == "The newest value is of 25 Nov 13:40:00."
-    assert (shown.value, shown.colour) == ("50 %", "plain")
+    assert (shown.value, shown.colour) == ("50.0 %", "plain")
     shown = panel_data.drawn(PANELS["model-accuracy"], Told(0), spread, BERLIN)
     assert (shown.notice, shown.colour) == ("", "red")
 
@@ -90,4 +90,6 @@ def test_the_legend_stands_under_the_chart() -> None:
     assert [(each.name, each.value) for each in shown.legend] == [(f"/{number}", "500 ms") for number in range(3)]
     assert [each.colour for each in shown.legend] == [trace["line"]["color"] for trace in shown.figure["data"]]
     assert [entry.children[0].style["background"] for entry in legend(shown.legend)] == list(figures.PALETTE[:3])
+    shown = panel_data.drawn(PANELS["latency-p95"], Told(0, 40), spread, BERLIN)
+    assert [each.value for each in shown.legend] == ["500 ms", "ended"]
     assert panel_data.drawn(PANELS["latency-p95"], Told(0), spread, BERLIN).legend == ()
