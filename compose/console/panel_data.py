@@ -152,7 +152,6 @@ def headline(named: list[tuple[str, Floats, Curve]], *, has_limits: bool) -> tup
     """Return name and newest value of the series that a panel's head tells.
 
     It is /predict's; else, where the panel has thresholds, the largest; else the first.
-
     """
     for name, _, curve in named:
         if name == "/predict":
