@@ -12,6 +12,7 @@ import flask
 from compose.console.settings import LOOPBACK, ConsoleSettings
 
 OPEN_PATHS = ("/health",)
+LARGEST_BODY = 1024 * 1024  # bytes of a request; what a page sends is a few kilobytes
 
 
 def content_policy(script_hashes: Sequence[str]) -> str:
@@ -58,6 +59,8 @@ def protect(server: flask.Flask, settings: ConsoleSettings, script_hashes: Calla
         script_hashes: asked once, at the first answer: Dash adds its last inline script at the first request.
     """
 
+    server.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+
     @functools.cache
     def policy() -> str:
         return content_policy(script_hashes())
@@ -85,4 +88,6 @@ def protect(server: flask.Flask, settings: ConsoleSettings, script_hashes: Calla
         answer.headers["Referrer-Policy"] = "same-origin"
         answer.headers["X-Frame-Options"] = "DENY"
         answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        answer.headers.setdefault("Cache-Control", "no-store")  # log lines; scripts and style sheets say their own
         return answer
