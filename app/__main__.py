@@ -112,9 +112,9 @@ def _only_bundles(settings: AppSettings) -> None:
 
 
 def _share_the_cores() -> None:
-    """Let OpenMP's threads sleep while they wait: on a busy machine spinning made a training take nine times as long.
+    """Let OpenMP's threads sleep while they wait: on a busy machine spinning is many times slower.
 
-    OpenMP reads it when it is loaded, so this comes before scikit-learn is imported.
+    Measured in docs/own-model.md. OpenMP reads it when it is loaded, so this comes before scikit-learn is imported.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

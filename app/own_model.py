@@ -73,10 +73,17 @@ def load(path: str) -> OwnModel:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the module raises becomes a sentence
-        absent = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        lacks = str(error.name) if isinstance(error, ModuleNotFoundError) else ""
+        absent = bool(lacks) and f"{module_name}.".startswith(f"{lacks}.")
+        advice = "; PYTHONPATH must name the folder that holds it"
+        if lacks and not absent:
+            folder = f"python{sys.version_info.major}.{sys.version_info.minor} -m pip install --target my_libs"
+            advice = (
+                f"; install what it needs beside it ({folder} {lacks.partition('.')[0]}) and add my_libs to PYTHONPATH"
+            )
         raise OwnModelError(
             f"APP_MODEL={path}: {module_name} cannot be imported ({type(error).__name__}: {error})"
-            + ("; PYTHONPATH must name the folder that holds it" if absent else "")
+            + (advice if lacks else "")
         ) from (None if absent else error)
     make = getattr(module, name, None)
     if not callable(make):

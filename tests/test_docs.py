@@ -70,6 +70,7 @@ _DEPENDENCIES = "tests/stack/test_dependencies.py"
 _OWN_SERVICE = "tests/stack/test_own_service.py::test_the_page_s_program_is_seen_by_every_log_panel"
 _STRANGER = "tests/stack/test_bare_debian.py::test_a_strangers_first_try"
 _HOST = "tests/docker/test_variants.py::test_with_the_app_on_the_host_its_lines_and_metrics_arrive"
+_LIBRARY = "tests/app/test_own_model.py::test_a_library_beside_the_module_is_found_before_the_environment_s"
 _SECURED, _SECURE = "docker compose .*compose.secure.yaml", "tests/docker/test_secure.py"
 _OPERATIONS = "tests/docker/test_operations.py"
 _ACCEPTED = "test_the_acceptance_script_passes_and_says_what_it_left_out"
@@ -93,6 +94,7 @@ ELSEWHERE = {
     r"export STACK_DIR=.*|python3 compose restore newest .*": (
         "tests/stack/test_local_restore.py::test_a_local_backup_is_put_back_into_a_new_folder"
     ),
+    r"python3 -m pip install --target my_libs .*": _LIBRARY,
     r"export APP_MODEL=.*": "tests/stack/test_own_model.py::test_the_whole_stack_runs_on_the_page_s_model",
     r"python3 compose secrets .*": "tests/stack/test_secrets.py::test_the_commands_say_what_to_do",
     r"curl --cacert .*": "tests/docker/test_secure.py::test_the_proxy_asks_for_a_login_and_speaks_only_tls",

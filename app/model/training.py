@@ -67,7 +67,7 @@ def fit(rows: Rows, labels: Labels, candidate: Candidate, seed: int) -> Any:
     """Fit boosted trees on each row twice: as it is, and with optional fields missing.
 
     One thread unless OMP_NUM_THREADS says more: OpenMP's threads wait by spinning, and on a machine that does other
-    work besides, two of them took a hundred times as long as one.
+    work besides, two of them are many times slower than one (measured in docs/own-model.md).
     """
     # With the variable set scikit-learn does not ask for physical cores: a traceback where the system hides them.
     threads = os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -15,7 +15,7 @@ from compose.environment import keep_loopback_direct
 from compose.stack import commands_migrate, commands_operations, commands_secrets, dependencies, private_file, sbom
 from compose.stack.addresses import Address
 from compose.stack.failure import one_line
-from compose.stack.settings import StackSettings, as_running, read_settings
+from compose.stack.settings import CALLED, StackSettings, as_running, read_settings
 
 WIDTH = 1000  # columns of what is written to a file or a pipe
 
@@ -160,7 +160,7 @@ def traffic(
     )
     tally = sending.run(plan, Console(width=None if sys.stdout.isatty() else WIDTH))
     if tally.unanswered and not tally.latencies:
-        click.echo(f"error: {plan.url} does not answer; is the stack up? see `python3 compose status`", err=True)
+        click.echo(f"error: {plan.url} does not answer; is the stack up? see `{CALLED} status`", err=True)
     sys.exit(0 if tally.as_expected() else 1)
 
 
@@ -299,4 +299,4 @@ dependencies.register(main)
 
 
 if __name__ == "__main__":
-    main(prog_name="python3 compose")
+    main(prog_name=CALLED)

@@ -111,7 +111,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def our_ranges(project: Path) -> dict[str, str]:
-    """Return what a pyproject.toml asks for, by package: `>=2.0,<3`."""
+    """Return what a pyproject.toml asks for, by package: `>=2.0,<3`; nothing where there is none."""
+    if not project.exists():  # an installed copy: what may be raised is decided in a checkout
+        return {}
     told = tomllib.loads(project.read_text(encoding="utf-8"))
     lists = [told["project"].get("dependencies", [])]
     lists += told["project"].get("optional-dependencies", {}).values()

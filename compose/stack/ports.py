@@ -14,6 +14,8 @@ from collections.abc import Collection
 import msgspec
 import psutil
 
+from compose.stack.settings import CALLED
+
 DOCKER_NAMES = (
     "docker-proxy",
     "com.docker.backend",
@@ -110,7 +112,7 @@ def complaint(port: int, setting: str, holder: Owner | None, *, other: int, plat
         other: a port that is free.
         platform: as `sys.platform`.
     """
-    choice = f"choose another: {setting}={other} python3 compose up"
+    choice = f"choose another: {setting}={other} {CALLED} up"
     if holder is None and is_forbidden(port):
         return f"port {port} is not for this user: the system keeps ports below 1024 for root; {choice}"
     if holder is None:

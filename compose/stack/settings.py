@@ -31,6 +31,8 @@ VARIABLES = {
 }
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+IN_CHECKOUT = (CHECKOUT / "pyproject.toml").exists()
+CALLED = "python3 compose" if IN_CHECKOUT else "ml-stack"  # what a user types; from a wheel there is no folder compose/
 
 
 class StackSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,8 +123,7 @@ def as_running(settings: StackSettings) -> StackSettings:
 
 def default_stack_dir() -> Path:
     """Return `.stack` in the checkout, or in the working directory when installed from a wheel."""
-    inside = (CHECKOUT / "pyproject.toml").exists()
-    return (CHECKOUT if inside else Path.cwd()) / ".stack"
+    return (CHECKOUT if IN_CHECKOUT else Path.cwd()) / ".stack"
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> StackSettings:

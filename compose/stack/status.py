@@ -12,7 +12,7 @@ from rich.text import Text
 from compose.stack import health, state
 from compose.stack.monitoring import installed
 from compose.stack.services import Service, services
-from compose.stack.settings import StackSettings
+from compose.stack.settings import CALLED, StackSettings
 
 WIDE = 120  # columns that the table with its counts needs
 COLOURS = {"ready": "green", "not ready": "yellow", "stopped": "red", "starting": "yellow"}
@@ -144,9 +144,9 @@ def render(parts: list[PartStatus], settings: StackSettings, width: int = WIDE) 
         doing = {"training": "makes the model, then starts everything", "stopping": "is stopping everything"}
         lines.append(Text(f"`up` (pid {known.pid}) {doing.get(known.phase, 'is starting everything')}"))
     elif all(part.state == "stopped" for part in parts):
-        lines.append(Text(f"nothing runs in {settings.stack_dir}; start it with `python3 compose up`"))
+        lines.append(Text(f"nothing runs in {settings.stack_dir}; start it with `{CALLED} up`"))
     elif unwatched(settings):
-        sentence = "its `up` was killed: what dies now stays dead; `python3 compose down`, then `up`, mends that"
+        sentence = f"its `up` was killed: what dies now stays dead; `{CALLED} down`, then `up`, mends that"
         lines.append(Text(sentence, style="yellow"))
     return Group(*lines)
 

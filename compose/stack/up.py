@@ -17,7 +17,7 @@ from compose.stack import ports, state
 from compose.stack.monitoring import absence, installed, monitoring_services, write_configuration
 from compose.stack.sampler import sampling
 from compose.stack.services import Service, app_environment, services, stop_order
-from compose.stack.settings import StackSettings
+from compose.stack.settings import CALLED, StackSettings
 from compose.stack.supervisor import StackError, Supervisor
 
 Say = Callable[[str], None]
@@ -88,8 +88,8 @@ def _only_one(settings: StackSettings) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise StackError(
-                f"the stack in {settings.stack_dir} is running already; see `python3 compose status`, "
-                "stop it with `python3 compose down`"
+                f"the stack in {settings.stack_dir} is running already; see `{CALLED} status`, "
+                f"stop it with `{CALLED} down`"
             ) from None
         yield
 
@@ -127,7 +127,7 @@ def check_ports(parts: tuple[Service, ...]) -> None:
     ]
     if len(taken) > 1:
         chosen = " ".join(f"{setting}={port}" for setting, port in others.items())
-        said.append(f"a second stack beside it: STACK_DIR=another-folder {chosen} python3 compose up")
+        said.append(f"a second stack beside it: STACK_DIR=another-folder {chosen} {CALLED} up")
     raise StackError("\n       ".join(said))
 
 
@@ -177,7 +177,7 @@ def greeting(settings: StackSettings, seconds: float, running: frozenset[str] = 
     """Return what a person wants to know once everything runs; `running` are the names of the parts."""
     app, store, shipper = settings.app_url, settings.store_url, settings.shipper_url
     metrics = f"\n  Prometheus    {settings.prometheus_url}      alerts {settings.prometheus_url}/alerts"
-    alerts = f"\n  Alertmanager  {settings.alertmanager_url}      `python3 compose alert test` tries it"
+    alerts = f"\n  Alertmanager  {settings.alertmanager_url}      `{CALLED} alert test` tries it"
     watching = (metrics if "prometheus" in running else "") + (alerts if "alertmanager" in running else "")
     return f"""
 Everything runs after {seconds:.1f} s; it is kept in {settings.stack_dir}
@@ -188,9 +188,9 @@ Everything runs after {seconds:.1f} s; it is kept in {settings.stack_dir}
 
   look at it    {settings.console_url}
 
-  in another terminal:  python3 compose traffic    sends realistic requests
-                        python3 compose status     shows how every part is
-  Ctrl-C here, or `python3 compose down` there, stops everything; nothing is lost.
+  in another terminal:  {CALLED} traffic    sends realistic requests
+                        {CALLED} status     shows how every part is
+  Ctrl-C here, or `{CALLED} down` there, stops everything; nothing is lost.
 """
 
 

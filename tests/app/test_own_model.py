@@ -79,7 +79,10 @@ def small(answer: str) -> str:
 
 
 WRONG = [
-    ("import not_there_at_all", r"cannot be imported \(ModuleNotFoundError: No module named 'not_there_at_all'\)$"),
+    (
+        "import not_there_at_all",
+        r"cannot be imported \(ModuleNotFoundError: No module named 'not_there_at_all'\); install .* my_libs not_th",
+    ),
     ("raise SystemExit(3)", r"cannot be imported \(SystemExit"),
     ("made = 1", "has no function make"),
     ("def make(): raise ValueError('no weights here')", "raised ValueError: no weights here"),
@@ -372,3 +375,17 @@ def test_serve_is_refused_with_words_when_the_model_cannot_be_made(tmp_path: Pat
     assert "APP_MODEL=not_there: package.module:function, a name" in refused({**environment, "APP_MODEL": "not_there"})
     (tmp_path / "crashes.py").write_text(CRASHES)
     assert "ended with 7" in refused({**environment, "APP_MODEL": "crashes:make"})
+
+
+def test_a_library_beside_the_module_is_found_before_the_environment_s(tmp_path: Path) -> None:
+    """What a folder of PYTHONPATH holds wins over .venv's, as the page says of another scikit-learn."""
+    (tmp_path / "my_libs").mkdir()
+    (tmp_path / "my_libs" / "joblib.py").write_text("VERSION = 'beside'\n")
+    text = small("[0.5] * len(rows)").replace("rule.1", "' + joblib.VERSION + '").replace('"', "'")
+    (tmp_path / "beside.py").write_text("import joblib\n" + textwrap.dedent(text))
+    code = "import sys; from app.own_model import check_apart; from pathlib import Path; "
+    code += "print(check_apart('beside:make', Path(sys.argv[1])))"
+    path = os.pathsep.join(map(str, (tmp_path, tmp_path / "my_libs", ROOT)))
+    run = [sys.executable, "-P", "-c", code, str(tmp_path)]
+    done = subprocess.run(run, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "beside", done.stderr

@@ -14,11 +14,22 @@ import yaml
 
 from tests.stack import guide
 from tests.stack.guide import Place, Row, finite, hits
+from tests.stack.guide_provisioned import (
+    all_four,
+    asked_by,
+    dashboard,
+    data_view,
+    datasource,
+    grafana_alert,
+    kibana_rule,
+    login,
+    newest_errors_first,
+    panel,
+    visualisation,
+)
 from tests.stack.running import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-GENERATED = ROOT / "compose" / "provision" / "generated"
-NOW = dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
 
 
 # -- how each kind of row is tried
@@ -42,14 +53,9 @@ def loops(place: Place) -> str:
     return "20 answers"
 
 
-def answers(port: int, method: str = "GET") -> Callable[[str], Callable[[Place], str]]:
+def answers(number: int, path: str) -> Callable[[Place], str]:
     """An address answers 2xx."""
-
-    def of(text: str) -> Callable[[Place], str]:
-        path = text.partition(" ")[2] or text
-        return lambda place: f"{place.request(f'{method} {path}', port=port).status_code}"
-
-    return of
+    return lambda place: f"{place.request(f'GET {path}', port=number).status_code}"
 
 
 def metric(name: str) -> Callable[[Place], str]:
@@ -157,169 +163,176 @@ def log_field(name: str) -> Callable[[Place], str]:
     return check
 
 
-def panel(title: str, kind: str, expression: str, unit: str) -> Callable[[Place], str]:
-    """A panel of the provisioned Grafana dashboard is the guide's."""
-
-    def check(_place: Place) -> str:
-        page = json.loads((GENERATED / "grafana" / "dashboards" / "ml-pipeline-production.json").read_text())
-        assert page["title"] == "ML Pipeline Production"
-        assert (page["time"]["from"], page["refresh"]) == ("now-1h", "30s")
-        found = next(each for each in page["panels"] if each["title"] == title)
-        assert (found["type"], found["fieldConfig"]["defaults"]["unit"]) == (kind, unit)
-        assert expression in [target["expr"] for target in found["targets"]]
-        return f"provisioned: {kind}, {unit}"
-
-    return check
-
-
-def grafana_alert(expression: str, threshold: float, lasting: str) -> Callable[[Place], str]:
-    """One of the guide's two Grafana alerts is provisioned with its threshold, interval and duration."""
-
-    def check(_place: Place) -> str:
-        text = (GENERATED / "grafana" / "provisioning" / "alerting" / "rules.yml").read_text()
-        group = yaml.safe_load(text)["groups"][0]
-        rule = next(each for each in group["rules"] if expression in json.dumps(each["data"]))
-        assert group["interval"] == "1m"
-        assert rule["for"] == lasting
-        assert threshold in _numbers(rule["data"])
-        return f"provisioned: {rule['title']}"
-
-    return check
-
-
-def _numbers(value: Any) -> set[float]:
-    if isinstance(value, dict):
-        return set().union(*(_numbers(each) for each in value.values())) if value else set()
-    if isinstance(value, list):
-        return set().union(*(_numbers(each) for each in value)) if value else set()
-    return {value} if isinstance(value, int | float) and not isinstance(value, bool) else set()
-
-
-def prometheus_alert(word: str) -> Callable[[Place], str]:
-    """An alert is loaded in Prometheus as a warning and as critical."""
+def prometheus_alert(condition: str) -> Callable[[Place], str]:
+    """An alert with the guide's condition is loaded in Prometheus, beside one of the other severity."""
 
     def check(place: Place) -> str:
         groups = place.request("GET /api/v1/rules?type=alert", port=9090).json()["data"]["groups"]
-        rules = [rule for group in groups for rule in group["rules"] if word in rule["name"]]
-        severities = {rule["labels"]["severity"] for rule in rules}
-        assert {"warning", "critical"} <= severities, f"{word}: {severities}"
-        return ", ".join(sorted({rule["name"] for rule in rules}))
+        rules = [rule for group in groups for rule in group["rules"]]
+        (found,) = [rule for rule in rules if rule["query"].startswith(condition)]
+        name = found["name"]
+        severities = {rule["labels"]["severity"] for rule in rules if rule["name"] == name}
+        assert severities == {"warning", "critical"}, f"{name}: {severities}"
+        assert all(rule["health"] == "ok" for rule in rules if rule["name"] == name)
+        return f"{name}, {found['labels']['severity']}"
 
     return check
 
 
-def kibana(kind: str, title: str) -> Callable[[Place], str]:
-    """A Kibana object of the guide is in what set-up imports."""
+def objective(condition: str) -> Callable[[Place], str]:
+    """A target of the guide is the number in a rule that Prometheus runs."""
 
-    def check(_place: Place) -> str:
-        lines = (GENERATED / "kibana" / "ml-pipeline.ndjson").read_text().splitlines()
-        found = [json.loads(line) for line in lines]
-        match = [each for each in found if each.get("type") == kind and _title(each) == title]
-        assert match, f"{kind} {title!r} is not there"
-        return f"provisioned: {match[0]['id']}"
-
-    return check
-
-
-def _title(saved: dict[str, Any]) -> str:
-    attributes = saved["attributes"]
-    return (
-        str(attributes.get("name") or attributes.get("title"))
-        if saved["type"] == "index-pattern"
-        else str(attributes["title"])
-    )
-
-
-def kibana_rule(_place: Place) -> str:
-    """The alert counts level:ERROR on ml-pipeline-*: more than 5 in 5 minutes."""
-    rule = json.loads((GENERATED / "kibana" / "rule.json").read_text())
-    parameters = rule["params"]
-    assert rule["rule_type_id"] == ".es-query"
-    assert (parameters["threshold"], parameters["thresholdComparator"]) == ([5], ">")
-    assert (parameters["timeWindowSize"], parameters["timeWindowUnit"]) == (5, "m")
-    assert "ERROR" in json.dumps(parameters)
-    return f"provisioned: {rule['name']}"
-
-
-def objective(name: str, value: float) -> Callable[[Place], str]:
-    """A target of the guide is a number that rules, panels and console share."""
-
-    def check(_place: Place) -> str:
-        from compose.provision.objectives import Objectives
-
-        assert getattr(Objectives(), name) == value
-        return f"objective {name} = {value:g}"
+    def check(place: Place) -> str:
+        groups = place.request("GET /api/v1/rules?type=alert", port=9090).json()["data"]["groups"]
+        found = [rule["name"] for group in groups for rule in group["rules"] if condition in rule["query"]]
+        assert found, f"no rule asks {condition}"
+        return f"{found[0]}: {condition}"
 
     return check
 
 
-def in_docker(word: str) -> Callable[[Place], str]:
-    """A command of Docker is run by a test of tests/docker."""
+def port(number: int, variable: str) -> Callable[[Place], str]:
+    """The guide's port is the one that compose.yaml publishes."""
 
     def check(_place: Place) -> str:
-        found = [path.name for path in sorted((ROOT / "tests" / "docker").glob("*.py")) if word in path.read_text()]
-        assert found, f"no test in tests/docker runs {word}"
-        return f"run in tests/docker/{found[0]}"
+        services = yaml.safe_load((ROOT / "compose" / "compose.yaml").read_text())["services"].values()
+        published = [each.rpartition(":")[0] for service in services for each in service.get("ports", ())]
+        assert f"127.0.0.1:${{{variable}:-{number}}}" in published
+        return f"{variable} in compose.yaml"
+
+    return check
+
+
+def health(place: Place) -> str:
+    """The cluster is green or yellow."""
+    status = place.request("GET /_cluster/health").json()["status"]
+    assert status in ("green", "yellow")
+    return str(status)
+
+
+def indices(place: Place) -> str:
+    """The list has a heading, and an index of a day with documents."""
+    heading, *lines = place.request("GET /_cat/indices?v").text.splitlines()
+    columns = heading.split()
+    rows = [dict(zip(columns, line.split(), strict=False)) for line in lines]
+    daily = [row for row in rows if re.fullmatch(r"ml-pipeline-\d{4}\.\d\d\.\d\d", row["index"])]
+    assert sum(int(row["docs.count"]) for row in daily) > 0
+    return f"{len(rows)} indices, {daily[0]['index']}"
+
+
+def pretty(place: Place) -> str:
+    """The search finds lines and is written for people."""
+    answer = place.request("GET /ml-pipeline-*/_search?pretty")
+    assert answer.text.startswith("{\n  ")
+    assert len(hits(answer)) == 10
+    return "10 hits, indented"
+
+
+def stored(place: Place) -> str:
+    """The snapshot is made and holds the daily indices."""
+    name = f"snapshot_{dt.datetime.now(dt.UTC):%Y%m%d}"
+    place.request(f"PUT /_snapshot/backup/{name}")
+
+    def made() -> dict[str, Any]:
+        (found,) = place.request(f"GET /_snapshot/backup/{name}").json()["snapshots"]
+        return dict(found)
+
+    until(lambda: made()["state"] == "SUCCESS", "the snapshot is made", 60)
+    assert any(index.startswith("ml-pipeline-2") for index in made()["indices"])
+    return f"{name}: {len(made()['indices'])} indices"
+
+
+def in_docker(verb: str) -> Callable[[Place], str]:
+    """A command of Docker is run by the test of the guide's commands there."""
+
+    def check(_place: Place) -> str:
+        text = (ROOT / "tests" / "docker" / "test_stack.py").read_text()
+        body = text.partition("def test_the_guides_commands_work_as_printed(")[2].partition("\ndef ")[0]
+        assert f'stack.compose("{verb}"' in body, f"no test in tests/docker runs {verb}"
+        return "run in tests/docker/test_stack.py"
 
     return check
 
 
 # -- the rows, in the guide's order
 
-PANELS = (
-    ("Model Accuracy", "stat", "ml_model_accuracy", "percentunit"),
-    ("Predictions per Minute", "timeseries", "rate(ml_predictions_total[1m]) * 60", "reqps"),
-    ("Error Rate", "stat", "ml_prediction_error_rate * 100", "percent"),
-    ("95th Percentile Latency", "timeseries", guide.PROMQL[5], "s"),
-    ("Prediction Distribution", "piechart", guide.PROMQL[8], "short"),
-    ("Memory Usage", "timeseries", "ml_app_memory_bytes / 1024 / 1024", "decmbytes"),
+PANELS = """\
+| Model Accuracy | stat | ml_model_accuracy | percent (0-1); red < 0.85, yellow 0.85-0.90, green > 0.90 |
+| Predictions per Minute | time series | rate(ml_predictions_total[1m]) * 60 | reqps as the guide says, y from 0 |
+| Error Rate | stat | ml_prediction_error_rate * 100 | percent; green < 5, yellow 5-10, red > 10 |
+| 95th Percentile Latency | time series | histogram_quantile(0.95, rate(http_request_duration_seconds_bucket[5m])) | seconds |
+| Prediction Distribution | pie | by class "0" and "1" | legend No Subscribe / Subscribe |
+| Memory Usage | time series | ml_app_memory_bytes / 1024 / 1024 | MB |""".splitlines()  # noqa: E501 - the guide's own
+TIME = ("date_histogram", "@timestamp")
+COUNT = ("count", "___records___")
+VISUALISATIONS = (
+    ("Log Levels Over Time", visualisation("Log Levels Over Time", "bar_stacked", "", TIME, ("terms", "level"), COUNT)),
+    ("Error Analysis", newest_errors_first),
+    (
+        "Request Duration Trends",
+        visualisation("Request Duration Trends", "line", "", TIME, ("average", "duration")),
+    ),
+    ("Prediction Success Rate", visualisation("Prediction Success Rate", "lnsMetric", "NOTerror:*", COUNT)),
 )
 ROWS = (
+    Row("Service", "Service, port 5000", port(5000, "APP_PORT")),
     Row("Service", guide.REQUEST, predicts),
-    Row("Service", "a loop of 20 such requests", loops),
-    *(Row("Service", f"GET {path}", answers(5000)(path)) for path in ("/health", "/status", "/metrics")),
+    Row("Service", "A loop of 20 such requests", loops),
+    *(Row("Service", f"GET {path}", answers(5000, path)) for path in ("/health", "/status", "/metrics")),
+    Row("Service", "POST /predict", predicts),
     *(Row("Metrics", name, metric(name)) for name in guide.METRICS),
     *(Row("PromQL", text, query(text)) for text in guide.PROMQL),
     Row("PromQL", guide.VOLUME, volume),
+    Row("Prometheus", "Prometheus, port 9090", port(9090, "PROMETHEUS_PORT")),
     *(
-        Row("Prometheus", path, answers(9090)(path))
+        Row("Prometheus", path, answers(9090, path))
         for path in ("/-/healthy", "/api/v1/query?query=ml_model_accuracy", "/api/v1/status/config")
     ),
     Row("Prometheus", "/api/v1/targets", targets),
     Row("Prometheus", "POST /api/v1/admin/tsdb/snapshot", snapshot),
-    *(Row("Grafana", f"{each[0]}: {each[2]}", panel(*each)) for each in PANELS),
-    Row("Grafana", "ml_model_accuracy < 0.90 (every 1m, for 5m)", grafana_alert("ml_model_accuracy", 0.90, "5m")),
+    Row("Grafana", "Grafana, port 3000", port(3000, "GRAFANA_PORT")),
+    Row("Grafana", "admin/admin at first", login),
+    Row("Grafana", "Data source Prometheus, http://prometheus:9090", datasource),
+    Row("Grafana", 'Dashboard "ML Pipeline Production", last 1 hour, refresh 30 s', dashboard),
+    *(Row("Grafana", line, panel(line)) for line in PANELS),
+    *(
+        Row("Grafana", line, grafana_alert(line))
+        for line in (
+            "ml_model_accuracy < 0.90 (every 1m, for 5m)",
+            "ml_prediction_error_rate > 0.10 (every 1m, for 2m)",
+        )
+    ),
+    Row("Grafana", "Health /api/health", asked_by("compose/stack/acceptance.py", "/api/health")),
     Row(
         "Grafana",
-        "ml_prediction_error_rate > 0.10 (every 1m, for 2m)",
-        grafana_alert("ml_prediction_error_rate", 0.10, "2m"),
+        "backup GET /api/search?type=dash-db",
+        asked_by("compose/stack/acceptance.py", "/api/search?type=dash-db"),
     ),
-    *(Row("Alert rules", word, prometheus_alert(word)) for word in ("Accuracy", "Error", "Latency", "Down", "Memory")),
-    Row("Elasticsearch", "GET /_cluster/health", answers(9200)("/_cluster/health")),
-    Row("Elasticsearch", "GET /_cat/indices?v", answers(9200)("/_cat/indices?v")),
-    Row("Elasticsearch", "GET /ml-pipeline-*/_search?pretty", answers(9200)("/ml-pipeline-*/_search?pretty")),
+    Row("Alert rules", "Model accuracy < 90 %", prometheus_alert("ml_model_accuracy < 0.9")),
+    Row("Alert rules", "error rate > 10 %", prometheus_alert("ml_prediction_error_rate > 0.1")),
+    Row("Alert rules", "request latency > 1 s", prometheus_alert("ml:predict_duration_seconds:p95_5m > 1 ")),
+    Row("Alert rules", "service unavailable", prometheus_alert("up{job!~")),
+    Row("Alert rules", "memory spikes", prometheus_alert("ml_app_memory_bytes > 2 * avg_over_time")),
+    Row("Elasticsearch", "Elasticsearch, port 9200", port(9200, "ELASTICSEARCH_PORT")),
+    Row("Elasticsearch", "GET /_cluster/health", health),
+    Row("Elasticsearch", "GET /_cat/indices?v", indices),
+    Row("Elasticsearch", "GET /ml-pipeline-*/_search?pretty", pretty),
     Row("Elasticsearch", "GET /ml-pipeline-*/_search?q=level:ERROR&sort=@timestamp:desc&size=5", uri_search),
-    Row(
-        "Elasticsearch",
-        "PUT /_snapshot/backup/snapshot_YYYYMMDD",
-        answers(9200, "PUT")(f"/_snapshot/backup/snapshot_{NOW:%Y%m%d}"),
-    ),
+    Row("Elasticsearch", "PUT /_snapshot/backup/snapshot_YYYYMMDD", stored),
     Row("Elasticsearch", guide.RANGE, newest_first),
     Row("Elasticsearch", guide.ERRORS, only_errors),
     Row("Elasticsearch", guide.DISTRIBUTION, distribution),
     *(Row("Log fields", name, log_field(name)) for name in guide.LOG_FIELDS),
-    Row("Kibana", "/api/status", answers(5601)("/api/status")),
-    Row("Kibana", "ML Pipeline Logs", kibana("index-pattern", "ML Pipeline Logs")),
-    *(
-        Row("Kibana", title, kibana("lens", title))
-        for title in ("Log Levels Over Time", "Request Duration Trends", "Prediction Success Rate")
-    ),
-    Row("Kibana", "ML Pipeline Logs Dashboard", kibana("dashboard", "ML Pipeline Logs Dashboard")),
-    Row("Kibana", "level:ERROR, more than 5 in 5 minutes", kibana_rule),
-    Row("Operations", "accuracy > 90 %", objective("accuracy", 0.90)),
-    Row("Operations", "p95 < 500 ms", objective("latency", 0.5)),
-    Row("Operations", "errors < 5 %", objective("error_rate_warning", 0.05)),
-    Row("Operations", "> 10 requests/minute", objective("predictions_per_minute", 10.0)),
-    Row("Operations", "availability > 99.9 %", objective("availability", 0.999)),
+    Row("Kibana", "Kibana, port 5601", port(5601, "KIBANA_PORT")),
+    Row("Kibana", "/api/status", answers(5601, "/api/status")),
+    Row("Kibana", 'Data view "ML Pipeline Logs": ml-pipeline-*, time field @timestamp', data_view),
+    *(Row("Kibana", title, check) for title, check in VISUALISATIONS),
+    Row("Kibana", 'Dashboard "ML Pipeline Logs Dashboard" with all four', all_four),
+    Row("Kibana", "Elasticsearch query on ml-pipeline-*, level:ERROR, more than 5 in 5 minutes", kibana_rule),
+    Row("Operations", "accuracy > 90 %", objective("ml_model_accuracy < 0.9")),
+    Row("Operations", "p95 < 500 ms", objective("ml:predict_duration_seconds:p95_5m > 0.5")),
+    Row("Operations", "errors < 5 %", objective("ml_prediction_error_rate > 0.05")),
+    Row("Operations", "> 10 requests/minute", objective("offset 30m) > 600")),
+    Row("Operations", "availability > 99.9 %", objective("ml:predict_errors:ratio_rate3d > 0.001")),
     *(Row("Operations", f"docker compose {verb}", in_docker(verb)) for verb in ("ps", "restart", "stats")),
 )

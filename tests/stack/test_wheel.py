@@ -50,6 +50,7 @@ def test_wheel_and_sdist_hold_what_is_needed_and_nothing_else(built: Path) -> No
         "compose/locks/runtime.txt",
     }
     assert needed <= packed
+    assert "compose/console/pages/runbook.md" in packed
     assert needed | {"pyproject.toml", "README.md", "tests/runner.py", "docs/architecture.md"} <= source
     for name in packed | source:
         assert not any(part in name for part in ("__pycache__", ".venv", ".stack", "secrets/", ".hypothesis")), name
@@ -86,6 +87,7 @@ def test_the_installed_wheel_works_elsewhere(built: Path, tmp_path: Path) -> Non
     surroundings |= models
     run("ml-app", "train", "--rows", "3000")
     assert "Look at settings" in run("ml-shipper", "check", "--help")
+    assert {run(program, "--version").split()[-1] for program in ("ml-app", "ml-shipper", "ml-stack")} == {"0.1.0"}
     said = elsewhere / "up.txt"
     with said.open("wb") as output:
         up = subprocess.Popen(["ml-stack", "up"], cwd=elsewhere, env=surroundings, stdout=output, stderr=output)
@@ -102,6 +104,10 @@ def test_the_installed_wheel_works_elsewhere(built: Path, tmp_path: Path) -> Non
             f"http://127.0.0.1:{ports['STORE_PORT']}/ml-pipeline-*/_count?q=request_id:{answer.json()['request_id']}"
         )
         until(lambda: httpx.get(counted).json().get("count") == 1, "the prediction is a document")
+        assert "ml-stack traffic" in said.read_text()
+        assert "python3 compose" not in said.read_text()
+        runbook = httpx.get(f"http://127.0.0.1:{ports['CONSOLE_PORT']}/runbook", timeout=60).text
+        assert "ServiceDown" in runbook
         run("ml-stack", "down")
         assert up.wait(timeout=60) == 0
     finally:

@@ -10,8 +10,10 @@ from dash import ClientsideFunction, Dash, Input, Output, dcc, html
 from compose.console import parts
 from compose.console.parts import Component
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "runbook.md"
-ABSENT = "docs/runbook.md is not here: an installed package does not hold it, the sources do."
+# In the sources, and in a wheel, which holds a copy (pyproject.toml, force-include).
+_PLACES = (Path(__file__).resolve().parents[3] / "docs" / "runbook.md", Path(__file__).parent / "runbook.md")
+PAGE = next((place for place in _PLACES if place.exists()), _PLACES[0])
+ABSENT = "docs/runbook.md is not here; the sources have it."
 _CODE = re.compile(r"`([^`]+)`")
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
