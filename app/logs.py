@@ -109,7 +109,8 @@ class LogFile:
                 self.failing = not whole
             except OSError as error:
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                if not full:  # a full volume's file is as good as before; a next one would stay behind empty
+                # The next file lets the shipper delete this one, which makes room; one that is empty makes none.
+                if not full or self.size:
                     self._close()
                 self._retry_at = now + CHECK_SECONDS
                 reason = "full" if full else "unwritable"

@@ -12,6 +12,8 @@ from shipper.discovery import OURS, Found
 
 logger = logging.getLogger("shipper.absence")
 
+DAY = 86_400.0
+MARGIN_SECONDS = 3600.0  # by which the app's clock may be behind
 PARTING_SECONDS = 60.0  # a file renamed out of sight may still be written to, or come back as a copy
 
 
@@ -29,22 +31,38 @@ class Absences:
         self._state = state
         self._counts = counts
         self._newest: dict[str, int] = {}
+        self._over: set[str] = set()
         for record in state.records.values():
             if match := OURS.fullmatch(Path(record.path).name):
                 self._newest[match[1]] = max(int(match[2]), self._newest.get(match[1], 0))
 
     def succeeded(self, path: str) -> bool:
-        """Whether a file is one of the app's that a newer one has succeeded: nothing will be appended to it."""
-        match = OURS.fullmatch(Path(path).name)
-        return match is not None and self._newest.get(match[1], 0) > int(match[2])
+        """Whether a file is one of the app's that a newer one has succeeded: nothing will be appended to it.
 
-    def gaps(self, found: Iterable[Found]) -> None:
-        """Notice files of the app's that went before they were seen: a gap in their numbers."""
+        Its process has begun the next one, or has ended: the app begins another file at midnight UTC, and what a killed
+        process had not appended comes before the first file of the next start.
+        """
+        match = OURS.fullmatch(Path(path).name)
+        return match is not None and (self._newest.get(match[1], 0) > int(match[2]) or path in self._over)
+
+    def gaps(self, found: Iterable[Found], now: float) -> None:
+        """Notice files of the app's that went before they were seen, by a gap in their numbers; and which are over.
+
+        Args:
+            found: all files.
+            now: seconds since 1970.
+        """
         seen: dict[str, set[int]] = {}
+        old: list[tuple[str, str]] = []
         for file in found:
             match = OURS.fullmatch(Path(file.path).name)
             if match:
                 seen.setdefault(match[1], set()).add(int(match[2]))
+                if file.modified / 1e9 // DAY < (now - MARGIN_SECONDS) // DAY:
+                    old.append((match[1], file.path))
+        # The start of a process is in the name, and sorts as a text.
+        latest = max((prefix.rpartition("-")[0] for prefix in seen), default="")
+        self._over = {path for prefix, path in old if prefix.rpartition("-")[0] < latest}
         for prefix, numbers in seen.items():
             last = self._newest.get(prefix)
             if last is not None:

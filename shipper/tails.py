@@ -68,7 +68,7 @@ class Tails:
             The tails that may have something to read.
         """
         due = []
-        self.absences.gaps(found.values())
+        self.absences.gaps(found.values(), now)
         self._renewed = False
         for key, file in self._ordered(found):
             tail = self._by_file.get(key)

@@ -333,6 +333,24 @@ def test_our_files_are_deleted_once_acknowledged_and_succeeded(shipping: Shippin
     shipping.each_once(40)
 
 
+def test_files_of_processes_that_ended_do_not_stay_for_ever(shipping: Shipping) -> None:
+    """A process's last file has no successor of its own: it goes a day later, when a later start has files too."""
+    shipping.set(delete_acknowledged=True)
+    now = time.time()
+    ended, today, idle = (f"app-2026112{day}T100000Z-{day}-000001.jsonl" for day in (1, 2, 3))
+    for number, (name, age) in enumerate([(ended, 2), (today, 0), (idle, 2)]):
+        (shipping.logs / name).write_bytes(shipping.lines(number * 10, 10))
+        os.utime(shipping.logs / name, (now - age * 86_400, now - age * 86_400))
+    service, thread = started(shipping)
+    until(lambda: service.tails.counts["deleted_files"] == 1, "one file is deleted")
+    shipping.arrived(30)
+    service.stop()
+    thread.join(20)
+    # The newest start's process may be idle, and goes on; the second one wrote today.
+    assert sorted(path.name for path in shipping.logs.iterdir()) == [today, idle]
+    shipping.each_once(30)
+
+
 def test_a_gap_in_our_numbers_is_counted(shipping: Shipping, running: Service) -> None:
     """A file of the app's that was dropped before it was seen is counted as lost."""
     start = "app-20261124T100000Z-78"
