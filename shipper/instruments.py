@@ -62,7 +62,7 @@ class Instruments(Collector):
             "Bytes in the log files that are not acknowledged.",
             sum(f.lag_bytes for f in listed),
         )
-        yield gauge("ml_shipper_lag_seconds", "How long the oldest unacknowledged bytes have waited.",
+        yield gauge("ml_shipper_lag_seconds", "How long a file has waited since something of it was acknowledged.",
                     max((f.lag_seconds for f in listed), default=0.0))  # fmt: skip
         yield gauge("ml_shipper_files", "Log files under way.", len(listed))
         yield gauge("ml_shipper_files_stalled", "Log files that grow while nothing of them is acknowledged.",

@@ -70,10 +70,15 @@ def _shipper(aims: Objectives) -> list[Alert]:
             Alert(
                 name="ShipperLag",
                 severity=severity,
-                expr=f"ml_shipper_lag_seconds > {number(lag)}",
+                # The seconds begin anew with each acknowledgement: one that falls ever further behind is seen by how
+                # long what waits will take at its pace. An unfinished last line waits, too, but is no megabyte.
+                expr=f"ml_shipper_lag_seconds > {number(lag)} "
+                f"or ml_shipper_lag_bytes / (rate(ml_shipper_request_bytes_total[5m]) > 0) > {number(lag)} "
+                "and ml_shipper_lag_bytes > 1048576",
                 hold="5m",
                 summary=f"Log lines reach Elasticsearch more than {lag:g} s late",
-                description="The oldest line that is not acknowledged is {{ $value | humanizeDuration }} old.",
+                description="Lines wait {{ $value | humanizeDuration }}: since something was acknowledged last, or "
+                "until all of them are sent at the pace of the last five minutes.",
             )
             for severity, lag in lags
         ),

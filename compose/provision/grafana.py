@@ -101,6 +101,8 @@ def panel_id(dashboard: Dashboard, key: str) -> int:
 def _panel(panel: Panel, number: int, x: int, y: int, viewers: Viewers) -> dict[str, Any]:
     defaults: dict[str, Any] = {"unit": panel.unit, "color": {"mode": _colour_mode(panel)}, "mappings": []}
     limits = {"min": panel.minimum, "max": panel.maximum, "decimals": panel.decimals}
+    if panel.empty_when:
+        defaults["noValue"] = f"Nothing: {panel.empty_when}"
     defaults |= {name: value for name, value in limits.items() if value is not None}
     steps = [{"color": step.colour, "value": step.value} for step in panel.thresholds]
     defaults["thresholds"] = {"mode": "absolute", "steps": steps or [{"color": "green", "value": None}]}

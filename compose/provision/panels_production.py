@@ -256,7 +256,9 @@ def _feedback(aims: Objectives) -> tuple[Panel, ...]:
             "input differs more than chance does.",
             kind="timeseries",
             unit="none",
-            queries=(Query(expr="ml_feature_psi / on (feature) ml_feature_psi_threshold", legend="{{feature}}"),),
+            queries=(
+                Query(expr="ml_feature_psi / on (instance, feature) ml_feature_psi_threshold", legend="{{feature}}"),
+            ),
             thresholds=(Threshold(None, "green"), Threshold(1, "yellow"), Threshold(2, "red")),
             minimum=0,
             width=12,
@@ -270,7 +272,7 @@ def _shipper(aims: Objectives) -> tuple[Panel, ...]:
         Panel(
             key="shipper-lag",
             title="Shipper Lag",
-            description="Age of the oldest line that Elasticsearch has not acknowledged.",
+            description="How long lines have waited since Elasticsearch last acknowledged one of their file.",
             kind="timeseries",
             unit="s",
             queries=(Query(expr="max by (instance) (ml_shipper_lag_seconds)", legend="{{instance}}"),),

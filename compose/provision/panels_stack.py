@@ -47,6 +47,7 @@ def _targets() -> tuple[Panel, ...]:
             decimals=3,
             width=6,
             logs="level: ERROR",
+            empty_when="no prediction was asked for in the last hour",
         ),
         Panel(
             key="active-users",
@@ -99,7 +100,7 @@ def _store() -> tuple[Panel, ...]:
         Panel(
             key="store-documents",
             title="Documents",
-            description="Log lines in Elasticsearch, or in the embedded store.",
+            description="Log lines in Elasticsearch; in the embedded store samples of the metrics are counted, too.",
             kind="timeseries",
             unit="short",
             queries=(

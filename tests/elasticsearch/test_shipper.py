@@ -42,8 +42,8 @@ def write_log(folder: Path) -> list[dict[str, object]]:
     return documents
 
 
-def drain(url: str, logs: Path, state: Path) -> None:
-    """Run `shipper drain` as a user does; everything must be acknowledged."""
+def drain(url: str, logs: Path, state: Path, well: int = 0) -> None:
+    """Run `shipper drain` as a user does; everything must be acknowledged, or with `well` 1 something a dead letter."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHIPPER_")}
     given = {
         "SHIPPER_PATHS": str(logs / "*.jsonl"),
@@ -61,7 +61,7 @@ def drain(url: str, logs: Path, state: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == well, done.stderr[-4000:]
 
 
 def test_each_line_is_a_document_once(empty: Elasticsearch, real_elasticsearch: str, tmp_path: Path) -> None:
@@ -103,3 +103,55 @@ def test_what_the_shipper_installs_is_what_the_files_say(
     assert held["ml-pipeline"]["composed_of"] == ["ml-pipeline-settings", "ml-pipeline-mappings"]
     policy = empty.ilm.get_lifecycle(name="ml-pipeline")["ml-pipeline"]["policy"]
     assert set(policy["phases"]) == {"hot", "warm", "delete"}
+
+
+def nested(depth: int) -> dict[str, object]:
+    """An object within an object, so deep."""
+    made: dict[str, object] = {"deep": 1}
+    for _ in range(depth):
+        made = {"deep": made}
+    return made
+
+
+# What another program may put beside the fields of ours → whether Elasticsearch can hold it.
+ODD: dict[str, tuple[dict[str, object], bool]] = {
+    "a long string": ({"stack_trace": "at line\n" * 4000}, True),
+    "a long error": ({"error": "x" * 40_000}, True),
+    "a wrong type": ({"status": "OK", "confidence": "high", "duration": "0.1 s"}, True),
+    "an array of arrays": ({"values": [[1, 2], [3]]}, True),
+    "a null and nothing": ({"error": None, "tags": [], "more": {}}, True),
+    "a name with a dot": ({"a.b": 1, "a": {"c": 2}}, True),
+    "ten levels": (nested(10), True),
+    "an object for a number": ({"duration": {"seconds": 1}}, False),
+    "an object for a keyword": ({"request_id": {"id": 1}}, False),
+    "thirty levels": (nested(30), False),
+    "an empty name": ({"": 1}, False),
+    "a name of dots": ({"..": 1}, False),
+    # Beyond the limit of fields no new one is mapped, and nothing is refused for it: the last one.
+    "many fields": ({f"field_{number}": number for number in range(900)}, True),
+}
+
+
+def test_an_odd_line_costs_at_most_itself(empty: Elasticsearch, real_elasticsearch: str, tmp_path: Path) -> None:
+    """Each odd document is held, or is a dead letter with its reason; the lines around it arrive, and nothing waits."""
+    (tmp_path / "logs").mkdir()
+    stamp = datetime.now(UTC) - timedelta(hours=1)
+    lines = []
+    for number, (name, (fields, _)) in enumerate(ODD.items()):
+        at = {"@timestamp": (stamp + timedelta(seconds=number)).isoformat(), "level": "INFO"}
+        lines += [at | {"message": name} | fields, at | {"message": f"after {name}"}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "logs" / "other.jsonl").write_text(text)
+    drain(real_elasticsearch, tmp_path / "logs", tmp_path / "state", well=1)
+    empty.indices.refresh(index="ml-pipeline-*")
+    hits = empty.search(index="ml-pipeline-*", size=200)["hits"]["hits"]
+    arrived = {hit["_source"]["message"] for hit in hits}
+    letters = [
+        json.loads(line)
+        for path in (tmp_path / "state").rglob("dead-letters-*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert {f"after {name}" for name in ODD} <= arrived
+    assert {name for name, (_, held) in ODD.items() if held} == arrived & set(ODD)
+    assert len(letters) == sum(not held for _, held in ODD.values())
+    assert all(letter["status"] == 400 and letter["reason"] for letter in letters)

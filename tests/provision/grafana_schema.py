@@ -53,7 +53,7 @@ DEFAULTS = _object(
         "mappings": {"type": "array", "maxItems": 0},
         "thresholds": _object({"mode": _one_of("absolute", "percentage"), "steps": _list(STEP, 1)}),
     },
-    {"min": NUMBER, "max": NUMBER, "decimals": NUMBER, "custom": GRAPH},
+    {"min": NUMBER, "max": NUMBER, "decimals": NUMBER, "custom": GRAPH, "noValue": SAID},
 )
 REDUCED = _object({"calcs": _list(TEXT, 1), "fields": TEXT, "values": FLAG})
 LEGEND = {"displayMode": _one_of("list", "table", "hidden"), "placement": _one_of("bottom", "right"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,13 @@ def test_each_alert_has_its_cases() -> None:
         assert key.split("/")[1] in {each["exp_labels"]["severity"] for each in told}
 
 
-def cut(name: str) -> dict[str, Any]:
-    """Return the shipped rules, of which the alerts of one name are left, and the recordings that these read.
+def cut(names: str) -> dict[str, Any]:
+    """Return the shipped rules, of which the alerts of the names are left, and the recordings that these read.
 
     promtool evaluates each rule of a file in each minute of each test; one alert does not depend on another.
+
+    Args:
+        names: a name, or a pattern of names.
     """
     shipped: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
     left: list[dict[str, Any]] = []
@@ -81,7 +85,7 @@ def cut(name: str) -> dict[str, Any]:
     for group in reversed(shipped):  # a recording comes before who reads it
         rules: list[dict[str, Any]] = []
         for rule in reversed(group["rules"]):
-            if rule.get("alert") == name or ("record" in rule and rule["record"] in read):
+            if re.fullmatch(names, rule.get("alert", "")) or ("record" in rule and rule["record"] in read):
                 rules.insert(0, rule)
                 read += rule["expr"]
         if rules:

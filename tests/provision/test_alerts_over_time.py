@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 import yaml
 
-from compose.provision.alerts import groups
 from tests.provision.alert_cases import Series
-from tests.provision.test_alerts import RULES, promtool
+from tests.provision.test_alerts import cut, promtool
 
 APP = 'instance="app:5000",job="app"'
 SHIPPER = 'instance="shipper:9108",job="shipper"'
@@ -75,6 +75,15 @@ def _days(*busy: int) -> Series:
         parts.append(f"{total}+55x{steps - 1} {total + 55 * steps}+0x{DAY // 5 - steps - 1}")
         total += 55 * steps
     return {f"ml_predictions_total{{{APP}}}": " ".join(parts)}
+
+
+def _shipping(waiting: str, a_second: int) -> Series:
+    """A shipper with so many bytes waiting, that sends so many bytes a second and is answered at once."""
+    return {
+        f"ml_shipper_lag_bytes{{{SHIPPER}}}": waiting,
+        f"ml_shipper_lag_seconds{{{SHIPPER}}}": "0.2+0x160",
+        f"ml_shipper_request_bytes_total{{{SHIPPER}}}": f"0+{15 * a_second}x160",
+    }
 
 
 NIGHTS = {
@@ -193,6 +202,21 @@ NIGHTS = {
         matching='alertname=~"Shipper.*"',
         firing={61: 0, 61.5: 0, 62: 0, 65: 0},
     ),
+    "a shipper that falls ever further behind is told": Night(
+        series=_shipping(waiting="0+8000000x160", a_second=500_000),
+        matching=_alert("ShipperLag"),
+        firing={5: 0, 25: 1, 39: 1},
+    ),
+    "a shipper that is busy and keeps pace wakes nobody": Night(
+        series=_shipping(waiting="3000000+0x160", a_second=500_000),
+        matching='alertname=~"Shipper.*"',
+        firing={5: 0, 25: 0, 39: 0},
+    ),
+    "a last line that its writer never ended wakes nobody": Night(
+        series=_shipping(waiting="300+0x160", a_second=0),
+        matching='alertname=~"Shipper.*"',
+        firing={5: 0, 25: 0, 39: 0},
+    ),
     "a new stack is silent": Night(
         series={
             f"up{{{APP}}}": "0 1+0x200",
@@ -223,10 +247,13 @@ NIGHTS = {
 def test_a_night_on_call(name: str, tmp_path: Path) -> None:
     """So many alerts fire at each minute of the course of events, and no others."""
     night = NIGHTS[name]
+    named = re.search(r'alertname=~?"([^"]+)"', night.matching)
+    rules = cut(named[1] if named else ".+")
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
     content = {
-        "rule_files": [str(RULES)],
+        "rule_files": ["rules.yml"],
+        "group_eval_order": [group["name"] for group in rules["groups"]],
         "evaluation_interval": night.interval,
-        "group_eval_order": [each.name for each in groups()],
         "tests": [
             {
                 "interval": night.interval,

@@ -50,6 +50,19 @@ def test_the_dashboards_fit_the_schema(uid: str) -> None:
     assert [f"{error.instance_path}: {error.message}" for error in VALIDATOR.iter_errors(content)] == []
 
 
+def test_an_empty_panel_says_why() -> None:
+    """Where a panel may be empty while all is well, Grafana shows the reason and not only that there is no data."""
+    shown = {
+        panel["title"]: panel["fieldConfig"]["defaults"].get("noValue", "")
+        for uid in PAGES
+        for panel in json.loads((GRAFANA / "dashboards" / f"{uid}.json").read_text())["panels"]
+        if panel["type"] != "row"
+    }
+    said = {panel.title: panel.empty_when for page in PAGES.values() for panel in page.panels()}
+    assert {title for title, text in shown.items() if text} == {title for title, text in said.items() if text}
+    assert all(said[title] in text for title, text in shown.items())
+
+
 SCHEMA_MISTAKES: dict[str, Callable[[dict[str, Any]], object]] = {
     "unknown panel key": lambda d: d["panels"][0].update(descripton="x"),
     "option of another panel": lambda d: d["panels"][0]["options"].update(pieType="pie"),

@@ -158,3 +158,24 @@ def test_the_burst_fires_its_alert_and_ends(prometheus_url: str) -> None:
         assert [
             state.phase for state in phases(alert, evaluate(recorded_samples(), tree(alert.expr), times), times)
         ] == [phase]
+
+
+def test_a_second_instance_of_the_app_breaks_no_panel(tmp_path: Path) -> None:
+    """Drift over its threshold is asked of each instance by itself: else Prometheus finds duplicate series."""
+    panel = next(each for each in PANELS if each.key == "feature-drift")
+    series = [
+        {"series": f'{name}{{instance="{instance}",job="app",feature="age"}}', "values": f"{value}+0x10"}
+        for instance in ("a", "b")
+        for name, value in (("ml_feature_psi", 0.3), ("ml_feature_psi_threshold", 0.1))
+    ]
+    asked = {
+        "expr": f"count({panel.queries[0].expr})",
+        "eval_time": "5m",
+        "exp_samples": [{"labels": "{}", "value": 2}],
+    }
+    path = tmp_path / "instances.yml"
+    path.write_text(
+        yaml.safe_dump({"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [asked]}]})
+    )
+    done = promtool("test", "rules", path)
+    assert done.returncode == 0, done.stdout + done.stderr
