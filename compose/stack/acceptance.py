@@ -81,7 +81,7 @@ def accept(servers: Servers, say: Say, *, patience: float = PATIENCE) -> int:
             continue
         try:
             told = look(servers[name])
-        except (StackError, KeyError, IndexError, TypeError, ValueError) as error:
+        except (StackError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             kind = "" if isinstance(error, StackError) else f"an answer of another form ({type(error).__name__}): "
             say(f"FAILED    {name}: {what}: {kind}{error}")
             failed += 1
@@ -213,7 +213,7 @@ def _targets(prometheus: Server, servers: Servers, patience: float) -> str:
             if target["health"] != "up" and target["labels"]["job"] not in servers.addresses.without
         ]
 
-    wait_until(lambda: not down(), f"every target is up, {', '.join(down())} is not", patience)
+    wait_until(lambda: not down(), lambda: f"every target is up; down: {', '.join(down())}", patience)
     return ", ".join(
         sorted(t["labels"]["job"] for t in prometheus.json("GET", "/api/v1/targets")["data"]["activeTargets"])
     )
@@ -226,7 +226,9 @@ def _queries(prometheus: Server, sent: dict[str, Any], patience: float) -> str:
         ask = (prometheus.json("GET", "/api/v1/query", params={"query": query})["data"]["result"] for query in asked)
         return [query for query, result in zip(asked, ask, strict=True) if not result]
 
-    wait_until(lambda: not empty(), "each of the guide's queries has a series", patience, poll=2)
+    wait_until(
+        lambda: not empty(), lambda: f"each of the guide's queries has a series; none: {empty()[:3]}", patience, poll=2
+    )
     hour = prometheus.json("GET", "/api/v1/query", params={"query": "rate(ml_predictions_total[1h])"})["data"]["result"]
     _want(len(hour) == 1, f"rate(ml_predictions_total[1h]) has {len(hour)} series, one is wanted")
     return f"{len(asked)} queries"

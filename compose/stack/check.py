@@ -141,6 +141,8 @@ def _health(servers: Servers, name: str) -> Finding:
     try:
         answer = server.client.get(server.url + HEALTH[name], timeout=5)
     except httpx.HTTPError as error:
+        if isinstance(error, httpx.TimeoutException):
+            server.hurry()
         where = f"no answer at {server.url} ({type(error).__name__})"
         remedy = f"`docker compose logs {name}`, or `python3 compose status`"
         return Finding("bad", name, where, CERTIFICATE if is_refused_certificate(error) else remedy)

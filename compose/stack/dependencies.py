@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 import msgspec
 
+from compose.bootstrap import LOCKS
 from compose.stack.failure import one_line
 from compose.stack.settings import CHECKOUT
 from compose.stack.supervisor import StackError
 
-LOCKS = CHECKOUT / "compose" / "locks"
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)\s*(?:;\s*([^\\\n]+?))?\s*\\?$", re.MULTILINE)
 
 

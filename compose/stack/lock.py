@@ -9,10 +9,9 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from compose.bootstrap import LOCKS
 from compose.stack.settings import CHECKOUT
 from compose.stack.supervisor import StackError
-
-LOCKS = CHECKOUT / "compose" / "locks"
 
 
 def lock(say: Callable[[str], None], *, upgrade: bool) -> None:

@@ -69,7 +69,7 @@ def images(compose_file: Path, environment: Mapping[str, str]) -> list[Image]:
         environment: values that win over the defaults in the file.
 
     Raises:
-        StackError: the file cannot be read.
+        StackError: the file cannot be read, or is no compose file.
     """
     try:
         text = compose_file.read_text(encoding="utf-8")
@@ -77,14 +77,18 @@ def images(compose_file: Path, environment: Mapping[str, str]) -> list[Image]:
         raise StackError(f"{compose_file}: {error.strerror}") from None
     filled = _VARIABLE.sub(lambda found: environment.get(found[1]) or found[2], text)
     names: set[str] = set()
-    for service in yaml.safe_load(filled)["services"].values():
-        build = service.get("build")
-        if build is None and "image" in service:
-            names.add(service["image"])
-        arguments = build.get("args", {}) if isinstance(build, dict) else {}
-        names.update(value for name, value in arguments.items() if name.endswith("_IMAGE"))
-    # A service may use the image that another one builds.
-    built = {service.get("image") for service in yaml.safe_load(filled)["services"].values() if "build" in service}
+    built: set[str | None] = set()  # a service may use the image that another one builds
+    try:
+        for service in yaml.safe_load(filled)["services"].values():
+            build = service.get("build")
+            if build is None and "image" in service:
+                names.add(service["image"])
+            if build is not None:
+                built.add(service.get("image"))
+            arguments = build.get("args", {}) if isinstance(build, dict) else {}
+            names.update(value for name, value in arguments.items() if name.endswith("_IMAGE"))
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        raise StackError(f"{compose_file} is no compose file: give one with --compose-file") from None
     return sorted(map(parse_image, names - built))
 
 
@@ -197,8 +201,8 @@ def show(lock: Path, compose_file: Path, say: Callable[[str], None]) -> bool:
     Raises:
         StackError: something could not be asked; what could be is printed before.
     """
-    old, unknown = _show_packages(lock, say)
     found = images(compose_file, {**_settings_file(compose_file.with_name(".env")), **os.environ})
+    old, unknown = _show_packages(lock, say)
     with httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=True) as client:
         for image in found:
             name = f"{image.repository}:{image.tag}"

@@ -15,6 +15,7 @@ import msgspec
 from compose.stack.supervisor import StackError
 
 TIMEOUT_SECONDS = 30.0
+HUNG_SECONDS = 2.0  # for a server that did not answer in time before
 POLL_SECONDS = 1.0
 STARTING_SECONDS = 60.0  # from the first answer of a server that was away until a refused login is believed
 REMEDIES = {
@@ -94,6 +95,8 @@ class Server:
         try:
             answer = self.client.request(method, self.url + path, **arguments)
         except httpx.HTTPError as error:
+            if isinstance(error, httpx.TimeoutException):
+                self.hurry()
             advice = CERTIFICATE if is_refused_certificate(error) else "is it up? see " + LOOK + ", and run it again"
             raise StackError(
                 f"{self.name} at {self.url}: {method} {path} got no answer ({type(error).__name__}: {error}); {advice}"
@@ -101,6 +104,10 @@ class Server:
         if answer.is_success or answer.status_code in allowed:
             return answer
         raise StackError(self._complaint(method, path, answer))
+
+    def hurry(self) -> None:
+        """Wait no longer than a moment from now on: it hung once, and a check asks it ten times."""
+        self.client.timeout = httpx.Timeout(HUNG_SECONDS)
 
     def _complaint(self, method: str, path: str, answer: httpx.Response) -> str:
         remedy = self._remedies.get(answer.status_code, self._otherwise)
@@ -250,14 +257,17 @@ def reason(answer: httpx.Response) -> str:
     return answer.text[:200].strip() or answer.reason_phrase
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float, *, poll: float = 0.5) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str | Callable[[], str], seconds: float, *, poll: float = 0.5
+) -> None:
     """Wait until a condition holds.
 
     Raises:
-        StackError: it did not within `seconds`; the message holds `what`.
+        StackError: it did not within `seconds`; the message holds `what`, which may be asked for only then.
     """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise StackError(f"after {seconds:.0f} s still not so: {what}")
+            said = what if isinstance(what, str) else what()
+            raise StackError(f"after {seconds:.0f} s still not so: {said}")
         time.sleep(poll)

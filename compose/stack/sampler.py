@@ -31,6 +31,7 @@ STEPS = (120, 20, 4, 1)
 PREFIX = "ml-metrics-"
 RETENTION = "8d"
 HELD = 1000  # documents
+TOLD = 4  # turns: a store that is started again is no news
 TIMEOUT = 5.0
 POLICY = {
     "policy": {
@@ -142,15 +143,22 @@ class Sampler(threading.Thread):
         targets: what is scraped.
         store: base address of the store.
         clock: seconds since 1970.
+        say: told when the history can be written no more, and when it can be again.
     """
 
-    def __init__(self, targets: tuple[Target, ...], store: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        targets: tuple[Target, ...],
+        store: str,
+        clock: Callable[[], float] = time.time,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         super().__init__(name="sampler", daemon=True)
-        self._targets, self._store, self._clock = targets, store, clock
+        self._targets, self._store, self._clock, self._say = targets, store, clock, say
         self._held: deque[dict[str, Any]] = deque(maxlen=HELD)
         self._ended = threading.Event()
         self._prepared = self._has_begun = False
-        self.last_error: str | None = None
+        self._failures = 0  # turns in a row
 
     def run(self) -> None:
         """Scrape at every multiple of 15 s."""
@@ -162,10 +170,16 @@ class Sampler(threading.Thread):
     def _turn(self, client: httpx.Client) -> None:
         try:
             self.once(client)
-            self.last_error = None
+            if self._failures >= TOLD:
+                self._say("the history of the figures is written again")
+            self._failures = 0
         except Exception as error:  # noqa: BLE001 - history may have a gap; the stack it watches has to go on
             self._prepared = False  # the store may be another one when it is back
-            self.last_error = f"{type(error).__name__}: {error}"
+            self._failures += 1
+            if self._failures == TOLD:
+                self._say(
+                    f"the history of the figures cannot be written ({type(error).__name__}: {error}); an hour is held"
+                )
 
     def once(self, client: httpx.Client) -> None:
         """Scrape all targets and write what is held.
@@ -190,6 +204,7 @@ class Sampler(threading.Thread):
 
         Raises:
             httpx.HTTPError: the store did not take it.
+            ValueError: it refused documents.
         """
         if not self._prepared:
             client.put(f"{self._store}/_ilm/policy/ml-metrics", json=POLICY).raise_for_status()
@@ -197,9 +212,12 @@ class Sampler(threading.Thread):
             self._prepared = True
         waiting = list(self._held)
         headers = {"content-type": "application/x-ndjson"}
-        client.post(f"{self._store}/_bulk", content=bulk_body(waiting), headers=headers).raise_for_status()
+        answer = client.post(f"{self._store}/_bulk", content=bulk_body(waiting), headers=headers).raise_for_status()
         for _ in waiting:
             self._held.popleft()
+        results = [item["create"] for item in answer.json()["items"]]
+        if refused := [each for each in results if each["status"] >= 400 and each["status"] != 409]:
+            raise ValueError(f"{len(refused)} of {len(waiting)} samples were refused: {refused[0].get('error')}")
 
     def stop(self) -> None:
         """End after the turn under way."""
@@ -208,9 +226,9 @@ class Sampler(threading.Thread):
 
 
 @contextlib.contextmanager
-def sampling(settings: StackSettings) -> Iterator[Sampler]:
+def sampling(settings: StackSettings, say: Callable[[str], None]) -> Iterator[Sampler]:
     """Sample the local stack while the block runs."""
-    sampler = Sampler(targets(settings), settings.store_url)
+    sampler = Sampler(targets(settings), settings.store_url, say=say)
     sampler.start()
     try:
         yield sampler

@@ -15,7 +15,9 @@ from typing import Any
 
 import click
 
-from compose.stack.dependencies import LOCKS, Pin, canonical, pinned
+from compose.bootstrap import LOCKS
+from compose.stack.dependencies import Pin, canonical, pinned
+from compose.stack.failure import one_line
 from compose.stack.settings import CHECKOUT
 from compose.stack.supervisor import StackError
 
@@ -147,7 +149,5 @@ def _component(pin: Pin, hashes: list[str]) -> dict[str, Any]:
 @click.option("--to", "folder", type=click.Path(path_type=Path), default="sbom", show_default=True, help="Folder.")
 def sbom(folder: Path) -> None:
     """Write each image's bill of materials, from its lock file."""
-    try:
+    with one_line():
         write(folder, click.echo)
-    except (StackError, OSError) as error:
-        raise click.ClickException(str(error)) from None

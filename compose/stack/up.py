@@ -65,7 +65,7 @@ def _up(settings: StackSettings, say: Say, *, resend: bool) -> None:
                     supervisor.start()
                 if not supervisor.stopping:
                     say(greeting(settings, time.monotonic() - started, frozenset(supervisor.parts)))
-                    with sampling(settings):
+                    with sampling(settings, say):
                         supervisor.watch()
             finally:
                 say("stopping")

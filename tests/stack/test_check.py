@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from compose.provision.objectives import Objectives
+from compose.stack.acceptance import accept
 from compose.stack.check import HEALTH, Finding, daily, exit_code, old_indices, render, weekly
-from compose.stack.remote import Addresses, Servers
+from compose.stack.remote import SERVERS, Addresses, Servers
 
 NOW = dt.datetime(2026, 11, 25, 12, 0, tzinfo=dt.UTC)
 
@@ -106,3 +107,39 @@ def test_predictions_without_a_confidence_are_counted_by_day() -> None:
         findings = weekly(servers, Objectives(), NOW, 30)
     (trend,) = (finding for finding in findings if finding.what == "predictions by day")
     assert trend.found == "11-25: 4, 25% yes"
+
+
+def test_a_target_that_is_down_is_named_as_it_is_in_the_end() -> None:
+    """The acceptance's sentence says who is down when it gives up, not who was when it began."""
+    states = iter([["app", "store"], ["store"]])
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        down = next(states, ["store"])
+        return httpx.Response(
+            200, json={"data": {"activeTargets": [{"health": "down", "labels": {"job": job}} for job in down]}}
+        )
+
+    said: list[str] = []
+    others = frozenset(SERVERS) - {"prometheus"}
+    with Servers(Addresses(without=others), transport=httpx.MockTransport(answer)) as servers:
+        assert accept(servers, said.append, patience=0.2) == 2
+    (line,) = (line for line in said if "every target is up;" in line)
+    assert line.endswith("down: store")
+
+
+@pytest.mark.parametrize("period", ["daily", "weekly"])
+def test_a_server_that_hangs_is_waited_for_once(period: str) -> None:
+    """Ten looks at a store that takes connections and says nothing are not five minutes of silence."""
+    waits: list[float] = []
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        if request.url.port == 9200:
+            waits.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("hangs", request=request)
+
+    with Servers(Addresses(), transport=httpx.MockTransport(hang)) as servers:
+        findings = daily(servers, Objectives(), NOW) if period == "daily" else weekly(servers, Objectives(), NOW, 30)
+    assert exit_code(findings) == 2
+    assert len(waits) > 5
+    assert waits[0] >= 5
+    assert max(waits[1:]) <= 2

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from compose.bootstrap import LOCKS
 from compose.stack import licences, outdated
-from compose.stack.dependencies import LOCKS, pinned
+from compose.stack.dependencies import pinned
 from compose.stack.settings import CHECKOUT
 from compose.stack.supervisor import StackError
 
@@ -279,3 +280,11 @@ def test_a_lock_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(StackError, match="pins nothing"):
         pinned(tmp_path / "empty.txt")
+
+
+@pytest.mark.parametrize("text", ["junk", "[]", "services: {a: 1}", "a: [", ""])
+def test_what_is_no_compose_file_is_said_before_the_index_is_asked(tmp_path: Path, text: str) -> None:
+    """`outdated --compose-file` of another file ends with a sentence."""
+    (tmp_path / "compose.yaml").write_text(text)
+    with pytest.raises(StackError, match="is no compose file"):
+        outdated.images(tmp_path / "compose.yaml", {})

@@ -12,9 +12,9 @@ import jsonschema_rs
 import pytest
 from click.testing import CliRunner
 
+from compose.bootstrap import LOCKS
 from compose.stack import sbom
 from compose.stack.__main__ import main
-from compose.stack.dependencies import LOCKS
 from compose.stack.supervisor import StackError
 
 
