@@ -82,6 +82,9 @@ def read_sort(body: Any, fields: Fields) -> list[Sort]:
         if len(fitting) > 1:
             raise UnsupportedError(f"sorting by [{name}], which has several types in these indices,")
         field = fitting[0]
+        if field.kind == "keyword" and options.get("mode", "min").lower() not in ("min", "max"):
+            text = "we only support AVG, MEDIAN and SUM on number based fields"
+            raise StoreError(400, "query_shard_exception", text, index=fields.indices[0].name)
         expression = fields.columns.single.get(field.key)
         many = fields.columns.many.get(field.key)
         if many:

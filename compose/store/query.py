@@ -86,16 +86,16 @@ def _check(
     name: str, content: dict[str, Any], allowed: AbstractSet[str], unsupported: AbstractSet[str] = frozenset()
 ) -> None:
     for key, value in content.items():
-        if isinstance(value, dict | list) and key not in _NESTED:
-            raise parsing(f"[{name}] unknown token after [{key}]: one value is wanted", line=1, col=1)
-        if key in ("format", "time_zone", "default_field") and not isinstance(value, str | None):
-            raise parsing(f"[{name}] failed to parse [{key}]: a text is wanted", line=1, col=1)
         if key in unsupported:
             raise UnsupportedError(f"[{key}] of the query [{name}]")
         if key not in allowed and key not in _COMMON and name == "bool":
             raise StoreError(400, "x_content_parse_exception", f"[1:1] [bool] unknown field [{key}]")
         if key not in allowed and key not in _COMMON:
             raise parsing(f"[{name}] query does not support [{key}]", line=1, col=1)
+        if isinstance(value, dict | list) and key not in _NESTED:
+            raise parsing(f"[{name}] unknown token after [{key}]: one value is wanted", line=1, col=1)
+        if key in ("format", "time_zone", "default_field") and not isinstance(value, str | None):
+            raise parsing(f"[{name}] failed to parse [{key}]: a text is wanted", line=1, col=1)
 
 
 def _check_boost(name: str, content: dict[str, Any]) -> None:
