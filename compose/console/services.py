@@ -10,6 +10,7 @@ import msgspec
 
 from compose.console.settings import ConsoleSettings
 from compose.console.store import AwayError, Store, brief
+from compose.console.units import counted
 
 Health = Literal["ready", "not ready", "away"]
 
@@ -122,7 +123,7 @@ def _counts(told: dict[str, Any]) -> str:
     if model := told.get("model"):
         return f"model {model.get('version')}"
     if "acknowledged" in told:
-        return f"{told['acknowledged']:,} lines acknowledged"
+        return f"{counted(told['acknowledged'], 'line')} acknowledged"
     return ""
 
 

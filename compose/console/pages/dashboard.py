@@ -144,7 +144,7 @@ class Answers:
         except (AwayError, RangeError) as error:
             return "", f"No data: {error}."
         count = found["hits"]["total"]["value"]
-        share = f"{units.number(100 * count / every, 1)} % of {every:,} lines" if every else NOTHING
+        share = f"{units.number(100 * count / every, 1)} % of {units.counted(every, 'line')}" if every else NOTHING
         return [html.P(f"{count:,}", className="panel-value stat"), html.P(share, className="hint")], ""
 
     def errors(self, search: str) -> tuple[Any, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, Patch, State, ctx, dcc, html, no_update
 
-from compose.console import level_bars, parts
+from compose.console import level_bars, parts, units
 from compose.console.address import parameters
 from compose.console.first import FirstContent
 from compose.console.log_line import line
@@ -137,7 +137,7 @@ def _lines_card() -> Component:
 
 def total_text(count: int) -> str:
     """Return the number of hits in words."""
-    return f"{count:,} {'line' if count == 1 else 'lines'}" if count else "No lines"
+    return units.counted(count, "line") if count else "No lines"
 
 
 def prepare(search: str, find: Callable[[str], Any]) -> None:
@@ -311,6 +311,5 @@ def _browser(app: Dash) -> None:
 def _width_text(width: int) -> str:
     for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if width >= size:
-            count = width // size
-            return f"{count} {word}{'s' if count > 1 else ''}"
-    return f"{width} second{'s' if width > 1 else ''}"
+            return units.counted(width // size, word)
+    return units.counted(width, "second")

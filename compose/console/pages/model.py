@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from dash import Input, Output, html
 
-from compose.console import figures, parts
+from compose.console import figures, parts, units
 from compose.console.first import FirstContent
 from compose.console.history import NeedsPrometheusError
 from compose.console.overview_data import Parts
@@ -102,8 +102,9 @@ def scores_card(told: dict[str, Any], cells: Cells, aims: Objectives) -> Compone
         f"eight fields ({required.get('rows', 0):,})",
     ]
     shown = "labelled predictions" if told.get("scores_live") else "the hold-out"
+    window = units.counted(told.get("labels") or 0, "label")
     note = (
-        f"The gauge ml_model_accuracy shows {shown}: the window holds {told.get('labels', 0):,} labels, and "
+        f"The gauge ml_model_accuracy shows {shown}: the window holds {window}, and "
         f"{aims.feedback_samples:,} are wanted. The estimate is what calibrated probabilities promise without labels. "
         "The labels of the table are those since the service started, as of the newest sample."
     )
@@ -120,7 +121,7 @@ def about_card(service: ServiceState, now: float) -> Component:
         return parts.card("The active model", parts.notice("No model is loaded.", "bad"))
     drifted = told.get("drifted") or []
     mood: Mood = "attention" if drifted else "good"
-    words = f"{len(drifted)} inputs drift" if drifted else "no drift"
+    words = f"{units.counted(len(drifted), 'input')} drifted" if drifted else "no drift"
     off = str(told.get("drift", "on"))
     trained = told.get("trained_at")
     pairs: list[tuple[str, Component]] = [
@@ -159,7 +160,9 @@ def confusion_card(cells: Cells, why: str) -> Component:
         for predicted in (0, 1)
     ]  # fmt: skip
     table = parts.table(["labels", "was no", "was yes"], rows, empty="", label=title)
-    return parts.card(title, table, html.P(f"{total:,.0f} labels since the service started", className="hint after"))
+    return parts.card(
+        title, table, html.P(f"{units.counted(total, 'label')} since the service started", className="hint after")
+    )
 
 
 def calibration_figure(bins: list[dict[str, float]], zone: Any) -> dict[str, Any]:
