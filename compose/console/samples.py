@@ -61,13 +61,6 @@ class SampleSet:
         self._arrays: dict[tuple[str, Labels], Series] = {}
         self._lock = threading.RLock()
 
-    def __bool__(self) -> bool:
-        return bool(self._points)
-
-    def names(self) -> list[str]:
-        """Return the metrics that there are."""
-        return sorted(self._points)
-
     def add(self, documents: Iterable[dict[str, Any]]) -> int:
         """Add the sampler's documents, oldest first; return how many."""
         count = 0
