@@ -13,6 +13,7 @@ import click
 from shipper.errors import ShipperError
 from shipper.own_log import log_to_stderr
 from shipper.settings import ShipperSettings, read_settings
+from shipper.wording import counted
 
 if TYPE_CHECKING:
     from shipper.service import Service
@@ -135,8 +136,8 @@ def drain(config: Path | None, timeout: float, resend: bool) -> None:
         raise click.ClickException(str(error)) from None
     counts = service.tally.counts
     click.echo(
-        f"{counts['acknowledged']} acknowledged, {counts['already_there']} already there,"
-        f" {counts['dead_letter']} dead letters, {service.maker.counts['expired']} expired"
+        f"{counts['acknowledged']:,} acknowledged, {counts['already_there']:,} already there,"
+        f" {counted(counts['dead_letter'], 'dead letter')}, {service.maker.counts['expired']:,} expired"
         + ("" if finished else f"; not finished: {_why(service)}")
     )
     for kind, words in (
@@ -144,7 +145,8 @@ def drain(config: Path | None, timeout: float, resend: bool) -> None:
         ("future", "dated more than a day ahead: sent to the index ml-pipeline-undated"),
     ):
         if count := service.maker.counts[kind]:
-            click.echo(f"{count} lines are {words}; was the clock right where they were written, and is it here?")
+            lines = counted(count, "line", "is", "are")
+            click.echo(f"{lines} {words}; was the clock right where that was written, and is it here?")
     sys.exit(2 if not finished else 1 if counts["dead_letter"] else 0)
 
 
@@ -211,7 +213,7 @@ def replay(config: Path | None, dry_run: bool) -> None:
     letters = DeadLetters(settings.state_dir, settings.dead_letter_bytes)
     total, reasons = listed(letters)
     if dry_run or not total:
-        click.echo(f"{total} dead letters in {settings.state_dir}")
+        click.echo(f"{counted(total, 'dead letter')} in {settings.state_dir}")
         for reason, count in reasons.most_common():
             click.echo(f"{count:8} {reason}")
         return
@@ -219,11 +221,12 @@ def replay(config: Path | None, dry_run: bool) -> None:
         outcome = send(letters, Server(settings))
     except ShipperError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{outcome.taken} taken, {outcome.there} were there already, {outcome.kept} refused again")
+    click.echo(f"{outcome.taken:,} taken, {outcome.there:,} there already, {outcome.kept:,} refused again")
     for reason, count in outcome.reasons.most_common():
         click.echo(f"{count:8} {reason}")
     if outcome.kept:
-        click.echo(f"they stay in {settings.state_dir}/dead-letters-*.jsonl, each with its line and reason")
+        stay = "it stays" if outcome.kept == 1 else "they stay"
+        click.echo(f"{stay} in {settings.state_dir}/dead-letters-*.jsonl, with line and reason")
     sys.exit(1 if outcome.kept else 0)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shipper.checkpoint import State
 from shipper.discovery import OURS, Found
+from shipper.wording import counted
 
 logger = logging.getLogger("shipper.absence")
 
@@ -93,8 +94,8 @@ class Absences:
             if unread > 0 and now - record.gone_at >= PARTING_SECONDS:
                 self._counts["lost_bytes"] += unread
                 logger.error(
-                    "%s went, and no copy of it turned up, while its last %d bytes were not acknowledged: lost",
-                    record.path, unread,
+                    "%s went, and no copy of it turned up: %s not acknowledged, lost", record.path,
+                    counted(unread, "byte", "was", "were"),
                 )  # fmt: skip
                 record.size = record.offset
                 changed.add(name)

@@ -21,6 +21,7 @@ from shipper.server import RefusedError, Server
 from shipper.settings import LOGIN
 from shipper.tally import Tally
 from shipper.verdict import LATE, REFUSED, Cause, Item, Reply, Verdict, judge, remedy
+from shipper.wording import counted
 
 logger = logging.getLogger("shipper.delivery")
 T = TypeVar("T")
@@ -203,7 +204,8 @@ class Delivery:
         except msgspec.MsgspecError:
             raise Waiting("POST /_bulk: the reply is not a bulk reply; is a proxy in between?") from None
         if len(reply.items) != len(numbers):
-            raise Waiting(f"POST /_bulk: the reply has {len(reply.items)} items for {len(numbers)} documents")
+            told = f"{counted(len(reply.items), 'item')} for {counted(len(numbers), 'document')}"
+            raise Waiting(f"POST /_bulk: the reply has {told}")
         for number, item in zip(numbers, reply.items, strict=True):
             items[number] = next(iter(item.values()))
         return False
@@ -288,7 +290,7 @@ class Delivery:
         if not self._mass_allowed and streak > MASS and count >= good:
             cure = remedy(first, index).removeprefix("; ") or f"correct the mapping of {index}"
             waits[index] = (
-                f"{count} of {count + good} documents are refused ({reason}): too many to be single faults;"
+                f"{count:,} of {count + good:,} documents are refused ({reason}): too many to be single faults;"
                 f" {cure}; SHIPPER_MASS_DEAD_LETTERS=true lets them become dead letters"
             )
             return [number for number, _ in refused]
@@ -301,7 +303,7 @@ class Delivery:
         for kind, amount in Counter(item.error.type if item.error else "unknown" for _, item in refused).items():
             self.tally.errors[kind] += amount
             self.tally.add(dead_letter=amount)
-            self.tally.trouble(f"dead:{kind}", f"{index}: {amount} to the dead letters: {kind}: {reason}")
+            self.tally.trouble(f"dead:{kind}", f"{index}: {amount:,} to the dead letters: {kind}: {reason}")
         return []
 
     def _letter(self, batch: Batch, number: int, item: Item) -> DeadLetter:
@@ -329,7 +331,9 @@ class Delivery:
             raise SystemicError(_advice(refused)) from None
         docs = reply.get("docs") if isinstance(reply, dict) else None
         if not isinstance(docs, list) or len(docs) != len(numbers):
-            raise Waiting(f"POST /_mget: the reply does not name the {len(numbers)} documents; is a proxy in between?")
+            raise Waiting(
+                f"POST /_mget: the reply does not name {counted(len(numbers), 'document')}; is a proxy in between?"
+            )
         return {number for number, doc in zip(numbers, docs, strict=True) if doc.get("found")}
 
     def _settled(self, **amounts: int) -> None:

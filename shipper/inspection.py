@@ -15,6 +15,7 @@ from shipper.reader import volume_id
 from shipper.server import RefusedError, Server
 from shipper.settings import LOGIN, ShipperSettings
 from shipper.templates import Templates
+from shipper.wording import counted
 
 FILES_LOOKED_INTO = 100
 LOOKED_AT = 65_536  # bytes of a file
@@ -41,7 +42,8 @@ def inspect(settings: ShipperSettings) -> Iterator[Finding]:
     yield _state(settings)
     cores = len(os.sched_getaffinity(0))
     if settings.workers > cores:
-        yield Finding("warning", f"SHIPPER_WORKERS={settings.workers}: there are {cores} cores; more workers only wait")
+        here = f"this machine has {counted(cores, 'core')}"
+        yield Finding("warning", f"SHIPPER_WORKERS={settings.workers}: {here}; more workers only wait")
     yield from _server(settings)
 
 
@@ -57,7 +59,9 @@ def _logs(settings: ShipperSettings) -> Iterator[Finding]:
     unreadable = [file.path for file in found.values() if not os.access(file.path, os.R_OK)]
     for path in unreadable:
         yield Finding("error", f"{path} cannot be read: give the shipper's user the right to")
-    yield Finding("ok", f"{len(found)} log files, {sum(file.size for file in found.values()):,} bytes")
+    yield Finding(
+        "ok", f"{counted(len(found), 'log file')}, {counted(sum(file.size for file in found.values()), 'byte')}"
+    )
     yield from _fields(sorted(file.path for file in found.values())[:FILES_LOOKED_INTO])
     folders = sorted({Path(file.path).parent for file in found.values()})
     if settings.delete_acknowledged:
@@ -129,7 +133,10 @@ def _state(settings: ShipperSettings) -> Finding:
         return Finding("error", f"SHIPPER_STATE_DIR={folder}: {above} is not writable")
     free = os.statvfs(above).f_bavail * os.statvfs(above).f_frsize
     if free < settings.dead_letter_bytes:
-        return Finding("warning", f"SHIPPER_STATE_DIR={folder}: {free:,} bytes are free, less than for dead letters")
+        return Finding(
+            "warning",
+            f"SHIPPER_STATE_DIR={folder}: {counted(free, 'byte', 'is', 'are')} free, less than for dead letters",
+        )
     return Finding("ok", f"the state folder {folder} is writable")
 
 
@@ -174,6 +181,6 @@ def _ignored(server: Server) -> Iterator[Finding]:
     if count:
         yield Finding(
             "warning",
-            f"{count:,} documents have a field that could not be indexed as mapped:"
+            f"{counted(count, 'document', 'has', 'have')} a field that could not be indexed as mapped:"
             " search for _exists_:_ignored to see them",
         )

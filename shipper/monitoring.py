@@ -9,6 +9,7 @@ import msgspec
 from shipper.deadletter import moment as written
 from shipper.service import Service
 from shipper.tail import Tail
+from shipper.wording import counted
 
 FILES_SHOWN = 200
 
@@ -83,7 +84,9 @@ def reasons(service: Service, moment: float) -> list[str]:
     limit = service.settings.stall_seconds
     oldest = max((file.lag_seconds for file in files(service, moment)), default=0.0)
     if behind and service.tally.reachable and still > limit and oldest > limit:
-        found.append(f"stalled: {behind} bytes wait and nothing was acknowledged for {still:.0f} s")
+        found.append(
+            f"stalled: {counted(behind, 'byte', 'waits', 'wait')} and nothing was acknowledged for {still:.0f} s"
+        )
     elif service.tally.reachable:
         stuck = stalled(service, moment)
         found += [f"{tail.path} grows, and nothing of it was acknowledged for {limit:.0f} s" for tail in stuck[:5]]

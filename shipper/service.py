@@ -27,6 +27,7 @@ from shipper.tally import Tally
 from shipper.target import Target
 from shipper.treatments import Treatments
 from shipper.unreadable import READ_ERRORS
+from shipper.wording import counted
 
 logger = logging.getLogger("shipper.service")
 
@@ -236,7 +237,7 @@ class Service:
         self._collect()
         left = sum(tail.lag for tail in self.tails.tails.values())
         if not self._idle():
-            logger.warning("stopped with %d bytes not acknowledged; they are sent at the next start", left)
+            logger.warning("stopped with %s not acknowledged: sent at the next start", counted(left, "byte"))
         if news := self._treatments.news(self.maker.counts, float("inf")):
             logger.warning("%s", news)
         unread = self.tails.unreadable.troubles

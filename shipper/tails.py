@@ -19,6 +19,7 @@ from shipper.reader import NOTHING, Chunk, Reader, Source, foreign
 from shipper.recognition import Passed, Recognition
 from shipper.tail import Tail
 from shipper.unreadable import READ_ERRORS, Unreadable
+from shipper.wording import counted
 
 logger = logging.getLogger("shipper.tails")
 
@@ -303,22 +304,21 @@ class Tails:
             tail.reader = None
 
     def _reopen(self, tail: Tail) -> Reader | None:
-        try:
+        source = None
+        with contextlib.suppress(FileNotFoundError):
             source = Source(tail.path)
-        except FileNotFoundError:
-            source = None
         if source is None or source.inode() != tail.key:
             if source is not None:
                 source.close()
-            if tail.gone_at and tail.size > tail.read and not tail.orphaned:
-                logger.warning(
-                    "%s went with %d bytes unread: lost unless a copy turns up", tail.path, tail.size - tail.read
-                )
+            if tail.gone_at and tail.size > tail.read:
+                unread = counted(tail.size - tail.read, "byte")
+                logger.warning("%s went with %s unread: lost unless a copy turns up", tail.path, unread)
                 self._orphan(tail)
             return None
         tail.reader = Reader(source, tail.read)
         size = source.size()
-        if size < tail.read or digest(tail.reader.before) != tail.record.marker:
+        before = digest(tail.segments[-1].before) if tail.segments else tail.record.marker
+        if size < tail.read or (digest(tail.reader.before) != before if tail.read else not tail.unchanged(tail.reader)):
             self._truncated(tail, size)
             return None
         return tail.reader
@@ -329,11 +329,11 @@ class Tails:
         self.counts["truncated"] += 1
         unread = max(0, tail.size - tail.read)
         if not unread:
-            logger.info("%s was truncated to %d bytes; all of it that was seen had been read", tail.path, size)
+            logger.info("%s was truncated to %s; all that was seen had been read", tail.path, counted(size, "byte"))
             return
         logger.warning(
-            "%s was truncated to %d bytes; %d bytes were not read yet, which are lost unless a copy turns up",
-            tail.path, size, unread,
+            "%s was truncated to %s; %s not read yet, lost unless a copy turns up",
+            tail.path, counted(size, "byte"), counted(unread, "byte", "was", "were"),
         )  # fmt: skip
 
     def _orphan(self, tail: Tail) -> None:
@@ -358,7 +358,7 @@ class Tails:
             unread = tail.size - tail.read
             if unread > 0 and tail.orphaned and moment - tail.gone_at >= QUIET_SECONDS:
                 self.counts["lost_bytes"] += unread
-                logger.error("%s: %d bytes were truncated away before they were read: lost", tail.path, unread)
+                logger.error("%s: %s lost, gone unread", tail.path, counted(unread, "byte", "is", "are"))
                 tail.size = tail.read
             elif unread > 0 or tail.segments:
                 continue

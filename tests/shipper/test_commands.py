@@ -70,13 +70,13 @@ def test_dead_letters_are_listed_and_replayed(shipping: Shipping) -> None:
     (shipping.logs / "a.log").write_bytes(shipping.lines(0, 20))
     shipping.ship()
     told = command(shipping, "replay", "--dry-run")
-    assert told.stdout.startswith("1 dead letters in ")
+    assert told.stdout.startswith("1 dead letter in ")
     assert "document_parsing_exception: no such value" in told.stdout
     again = command(shipping, "replay")
-    assert (again.returncode, again.stdout.splitlines()[0]) == (1, "0 taken, 0 were there already, 1 refused again")
+    assert (again.returncode, again.stdout.splitlines()[0]) == (1, "0 taken, 0 there already, 1 refused again")
     shipping.cluster.judge = None
     done = command(shipping, "replay")
-    assert (done.returncode, done.stdout) == (0, "1 taken, 0 were there already, 0 refused again\n")
+    assert (done.returncode, done.stdout) == (0, "1 taken, 0 there already, 0 refused again\n")
     shipping.each_once(20)
     assert DeadLetters(shipping.settings.state_dir, 1).files() == []
 
@@ -225,7 +225,7 @@ def test_a_drain_shows_a_bar_on_a_terminal(shipping: Shipping) -> None:
     assert "shipping" in shown
     whole = f"{len(data) / 1e6:.1f}"
     assert f"{whole}/{whole} MB" in shown, shown[-2000:]
-    assert "40000 acknowledged, 0 already there, 0 dead letters, 0 expired" in shown
+    assert "40,000 acknowledged, 0 already there, 0 dead letters, 0 expired" in shown
 
 
 def test_status_is_shown_again_and_again_until_ctrl_c(shipping: Shipping) -> None:
@@ -277,7 +277,7 @@ def test_check_finds_nothing_where_all_is_right_and_the_template_where_it_is_not
     done = command(shipping, "check", **store, SHIPPER_SETUP="verify")
     assert done.returncode == 0, done.stdout
     assert "index templates and lifecycle policy are as they must be" in done.stdout
-    assert "1 log files" in done.stdout
+    assert "1 log file, 840 bytes" in done.stdout
     short = command(shipping, "check", **store, SHIPPER_SETUP="verify", SHIPPER_RETENTION_DAYS="9999")
     assert short.returncode == 1
     assert "make the two fit" in short.stdout

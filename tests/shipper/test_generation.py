@@ -18,6 +18,7 @@ from shipper.generation import (
     rewind,
     seed_of,
     sign,
+    telling,
 )
 
 VOLUME = "4d1c7f30-5b1f-4a57-9d0e-6f6f0f0a9c11"
@@ -44,6 +45,25 @@ def test_hashes_are_those_that_ids_on_servers_were_made_with() -> None:
     assert generation_id(VOLUME, 7, b"first line\nsecond", 0) == "774044253929c6cd"
     assert seed_of(VOLUME) == 0x8BEF43BD6A54DBC8
     assert digest(b"first") == "370f0f1c16b0aa53"
+
+
+@pytest.mark.parametrize(
+    ("head", "enough"),
+    [
+        (b'{"@timestamp":"2026-11-24T10:00:00.000001Z"}\n', True),
+        (b"2026-11-24 10:00:00,123 INFO began\n", True),
+        (b"2026-11-24T10:00:00Z began\n", False),
+        (b"began\n", False),
+        (b"x" * (ALIKE_BYTES - 1), False),
+        (b"x" * ALIKE_BYTES, True),
+    ],
+)
+def test_a_beginning_tells_by_its_length_or_a_moment(head: bytes, enough: bool) -> None:
+    """A moment to the millisecond is no accident; what lies behind the signature does not count."""
+    record = Record(generation="g", path="a", device=1, inode=2)
+    sign(record, head)
+    assert telling(record, head) is enough
+    assert telling(record, head + b" 2026-11-24T10:00:00.000001Z") is enough
 
 
 def test_an_identity_is_of_volume_inode_first_line_and_incarnation() -> None:

@@ -165,7 +165,7 @@ def test_a_stop_beyond_its_limit_says_what_is_left(shipping: Shipping) -> None:
     shipper = Process(shipping, SHIPPER_STOP_SECONDS="1")
     until(lambda: shipping.cluster.met[faults.UNAVAILABLE] > 0, "it tries", 60)
     assert shipper.end() == 0
-    assert f"stopped with {len(shipping.lines(0, 500))} bytes not acknowledged" in shipper.log
+    assert f"stopped with {len(shipping.lines(0, 500)):,} bytes not acknowledged" in shipper.log
     shipping.cluster.odds = {}
     shipping.ship()
     shipping.each_once(500)

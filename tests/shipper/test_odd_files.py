@@ -13,6 +13,7 @@ import pytest
 
 from shipper.discovery import find
 from shipper.reader import Source, foreign
+from tests.shipper.cluster import UNAVAILABLE
 from tests.shipper.conftest import Shipping, started, until
 
 
@@ -155,6 +156,33 @@ def test_a_stale_handle_is_opened_anew(shipping: Shipping, monkeypatch: pytest.M
     service.stop()
     runner.join(60)
     shipping.each_once(20)
+
+
+@pytest.mark.parametrize("lines", [0, 10])
+def test_a_stale_handle_with_all_of_it_under_way(
+    shipping: Shipping, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    """Lines that were read and not acknowledged, or a beginning that was not read yet: the file is the one it was."""
+    monkeypatch.setattr("shipper.tails.NEXT_SECONDS", 60.0)
+    volume = Volume(monkeypatch)
+    shipping.set(poll_seconds=0.05)
+    shipping.cluster.odds = {UNAVAILABLE: 1.0}
+    log = shipping.logs / "a.log"
+    log.write_bytes(shipping.lines(0, lines) or b"x\n")
+    service, runner = started(shipping)
+    until(lambda: service.tails.tails and (not lines or shipping.cluster.met[UNAVAILABLE]), "the file is seen")
+    volume.serve_anew()
+    with log.open("ab") as file:
+        file.write(shipping.lines(lines, 20 - lines))
+    until(lambda: next(iter(service.tails.tails.values())).read == log.stat().st_size, "all of it is read")
+    shipping.cluster.odds = {}
+    shipping.arrived(20)
+    service.stop()
+    runner.join(60)
+    found = shipping.cluster.messages()
+    assert all(found[f"line {number}"] == 1 for number in range(20))
+    assert len(shipping.cluster.documents) == 20 + (lines == 0)
+    assert service.tails.counts["truncated"] == 0
 
 
 def test_a_file_that_went_under_a_stale_handle_is_counted_and_let_go(

@@ -160,6 +160,22 @@ def test_days_move_on_with_the_clock() -> None:
     assert maker.day("2026-10-25", NOW + 86_400) is None
 
 
+@pytest.mark.parametrize(
+    "line", [b" two spaces and a tab  \t", b"\0\0 two spaces and a tab  \t\0", b" two spaces and a tab  \t\r"]
+)
+def test_a_text_keeps_the_blanks_around_it(line: bytes) -> None:
+    """Only what ends a line in another system, and NULs, are taken away."""
+    _counts, documents, _batch = twice(line)
+    assert [each["message"] for each in documents] == [" two spaces and a tab  \t"] * 2
+
+
+def test_good_lines_that_end_as_in_another_system_are_sent_as_others() -> None:
+    """The document is the line without its carriage return, also among many."""
+    line = b'{"@timestamp":"%b","message":"m"}' % STAMP.encode()
+    _counts, _documents, batch = twice(line + b"\r")
+    assert [batch.document(number) for number in (0, 1)] == [line] * 2
+
+
 def test_a_line_without_a_stamp_takes_the_nearest_before_it_or_the_fallback() -> None:
     """Counted each time; the fallback counts only until the file has a stamp of its own."""
     counts, documents, batch = twice(b'{"a":1}', fallback="2026-11-20")

@@ -249,6 +249,17 @@ def test_an_index_that_takes_no_writes_is_asked_for_each_id(tmp_path: Path) -> N
         room.one_pass(batch_of(3))
 
 
+def test_what_to_do_names_the_index(tmp_path: Path) -> None:
+    """The command that opens a closed index, and the one that lets an index take writes again."""
+    closed = {"type": "index_closed_exception", "reason": "closed"}
+    room = Room(tmp_path, everything(400, closed))
+    assert room.one_pass(batch_of(1)).waits == {INDEX: f"400 closed; open it again: POST /{INDEX}/_open"}
+    block = {"type": "cluster_block_exception", "reason": "index [x] blocked by: [FORBIDDEN/8/index write]"}
+    room = Room(tmp_path / "late", everything(403, block))
+    (told,) = room.one_pass(batch_of(2 * MASS)).waits.values()
+    assert f"too many to be single faults; allow writing again: PUT /{INDEX}/_settings " in told
+
+
 def test_a_body_above_the_limit_is_sent_in_halves(tmp_path: Path) -> None:
     """Each request is within the limit, each record is sent once, and all are settled."""
     batch = batch_of(10)
@@ -334,7 +345,7 @@ def test_a_refusal_that_waiting_does_not_cure_says_what_to_do(tmp_path: Path, st
     [
         (b"<html>", "not a bulk reply; is a proxy in between"),
         (b'{"errors":false,"items":[]}', "has 0 items for 2 documents"),
-        (b'{"errors":false,"items":[{"create":{"status":201}}]}', "has 1 items for 2 documents"),
+        (b'{"errors":false,"items":[{"create":{"status":201}}]}', "has 1 item for 2 documents"),
     ],
 )
 def test_a_reply_that_does_not_fit_settles_nothing(tmp_path: Path, reply: bytes, words: str) -> None:

@@ -12,11 +12,13 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from tenacity import wait_fixed
 
 from shipper.delivery import Outcome, pause
 from shipper.errors import Stopped, SystemicError, Waiting
 from shipper.server import Server
 from shipper.tally import Tally
+from tests.shipper.conftest import until
 from tests.shipper.replies import (
     Replies,
     Room,
@@ -94,6 +96,37 @@ def test_the_end_of_the_process_ends_the_waiting(tmp_path: Path) -> None:
     with pytest.raises(Stopped, match="nobody there"):
         room.delivery.settle(batch_of(1), [0])
     assert room.tally.counts["acknowledged"] == 0
+
+
+def test_the_end_of_the_process_does_not_wait_for_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the pause between two attempts has become."""
+    monkeypatch.setattr("shipper.delivery.exponential", lambda **_: wait_fixed(3600))
+    room = Room(tmp_path, away)
+    ended: list[Stopped] = []
+
+    def settle() -> None:
+        try:
+            room.delivery.settle(batch_of(1), [0])
+        except Stopped as stopped:
+            ended.append(stopped)
+
+    sender = threading.Thread(target=settle, daemon=True)
+    sender.start()
+    until(lambda: room.tally.counts["retries"] == 1, "it pauses")
+    room.give_up.set()
+    sender.join(60)
+    assert ended
+
+
+def test_a_fault_of_ours_is_no_reason_to_wait(tmp_path: Path) -> None:
+    """What is no failure of the server is raised at once, and not tried for ever."""
+    room = Room(tmp_path, statuses(), prepare=lambda: dict[str, None]()["a fault"])
+    limit = threading.Timer(30.0, room.give_up.set)
+    limit.start()
+    with pytest.raises(KeyError, match="a fault"):
+        room.delivery.settle(batch_of(1), [0])
+    limit.cancel()
+    assert room.tally.counts["retries"] == 0
 
 
 def test_another_server_is_tried_at_once(tmp_path: Path) -> None:

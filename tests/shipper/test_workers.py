@@ -237,7 +237,7 @@ def test_metrics_and_status_are_those_of_one_shipper(shipping: Shipping, begun: 
         (str(shipping.logs / "0.log"), len(shipping.lines(0, 7)))
     ]
     shipping.cluster.judge = None
-    assert command(shipping, "replay").stdout == "1 taken, 0 were there already, 0 refused again\n"
+    assert command(shipping, "replay").stdout == "1 taken, 0 there already, 0 refused again\n"
 
 
 def test_what_troubles_a_worker_shows(shipping: Shipping, begun: list[Running]) -> None:
