@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import socketserver
 import subprocess
 import threading
 import time
@@ -59,6 +61,49 @@ class Endpoint:
             for alert in body["alerts"]
             if (alert["labels"]["alertname"], alert["status"], alert["labels"]["severity"]) == (name, status, severity)
         ]
+
+
+class Relay:
+    """Passes connections on to a server until it is closed: for its clients the server is then gone.
+
+    Args:
+        address: `host:port` of the server.
+    """
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._open: list[socket.socket] = []
+        relay = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with socket.create_connection((host, int(port)), timeout=60) as there:
+                    relay._open += [self.request, there]
+                    back = threading.Thread(target=_pass_on, args=(there, self.request), daemon=True)
+                    back.start()
+                    _pass_on(self.request, there)
+                    back.join()
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections, and end those that there are."""
+        self._server.shutdown()
+        self._server.socket.close()
+        for each in self._open:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._server.server_close()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 @contextlib.contextmanager

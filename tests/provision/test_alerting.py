@@ -20,7 +20,7 @@ import pytest
 
 from compose.console.promql import Selector, parse, selectors
 from compose.provision import alertmanager, prometheus
-from compose.provision.alerts import groups
+from compose.provision.alerts import alerts, groups
 from compose.provision.files import FOLDER
 from compose.provision.panels import dashboards
 from compose.stack import population
@@ -31,6 +31,7 @@ from tests.ports import free_port, free_ports
 from tests.provision.recording import openmetrics
 from tests.provision.servers import (
     Endpoint,
+    Relay,
     alertmanager_command,
     prometheus_command,
     query,
@@ -196,17 +197,19 @@ def test_every_series_that_is_asked_for_is_exposed(alerting: Alerting) -> None:
 
 
 def test_the_exporter_exposes_what_is_asked_of_elasticsearch(real_elasticsearch: str, tmp_path: Path) -> None:
-    """The Docker stack's exporter, scraped beside a real Elasticsearch, has each series that rules and panels name."""
+    """The Docker stack's exporter has each series that is asked for; an Elasticsearch that goes is down by its rule."""
     program = need("prometheus-elasticsearch-exporter", apt="prometheus-elasticsearch-exporter")
     asked = [each for each in _asked() if _exporters(each)]
     assert len(asked) >= 4
     port, exporter = free_ports(2)
     address = f"127.0.0.1:{exporter}"
-    targets = (prometheus.Target("elasticsearch", address),)
+    targets = (prometheus.Target("elasticsearch-exporter", address),)
+    down = next(alert.expr for alert in alerts() if alert.name == "ElasticsearchDown")
+    relay = Relay(real_elasticsearch.removeprefix("http://"))
     (tmp_path / "prometheus.yml").write_text(prometheus.configuration(targets, None, interval="1s"))
     (tmp_path / "rules.yml").write_text(prometheus.rules())
     index = "ml-pipeline-exporter-2026.11.24"
-    command = [program, f"--es.uri={real_elasticsearch}", "--es.indices", f"--web.listen-address={address}"]
+    command = [program, f"--es.uri=http://{relay.address}", "--es.indices", f"--web.listen-address={address}"]
     httpx.post(
         f"{real_elasticsearch}/{index}/_doc?refresh=true", json={"@timestamp": "2026-11-24T09:00:00Z"}, timeout=60
     )
@@ -218,7 +221,11 @@ def test_the_exporter_exposes_what_is_asked_of_elasticsearch(real_elasticsearch:
         ):
             for expr in map(_written, asked):
                 wait_for(lambda expr=expr: query(url, expr), f"{expr} is exposed")  # type: ignore[misc]
+            assert not query(url, down)
+            relay.close()
+            wait_for(lambda: query(url, down), "the exporter that cannot reach Elasticsearch is told from one that can")
     finally:
+        relay.close()
         httpx.delete(f"{real_elasticsearch}/{index}", timeout=60)
 
 

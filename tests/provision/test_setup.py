@@ -166,7 +166,7 @@ def test_an_older_template_is_updated_and_a_newer_one_left() -> None:
 
 def test_a_missing_password_is_named(tmp_path: Path) -> None:
     """Without a user's password file nothing is guessed."""
-    with pytest.raises(StackError, match=r"the password of ml_reader cannot be read"):
+    with pytest.raises(StackError, match=r"the password of ml_reader: \S+ cannot be read: No such file"):
         run(plan(tmp_path), lambda _line: None, transport=MockServers().transport())
 
 
