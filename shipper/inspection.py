@@ -40,7 +40,7 @@ def inspect(settings: ShipperSettings) -> Iterator[Finding]:
     """Look at everything a run needs; nothing is changed on the server."""
     yield from _logs(settings)
     yield _state(settings)
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
     if settings.workers > cores:
         here = f"this machine has {counted(cores, 'core')}"
         yield Finding("warning", f"SHIPPER_WORKERS={settings.workers}: {here}; more workers only wait")
