@@ -28,6 +28,7 @@ LONG_FILES = ("stack", "shipper", "provision", "faults")  # rooms with files tha
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the tests, begin with what takes longest: one process would end alone."""
     scheduling.check(items)
+    scheduling.rooms_together(items)
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(
             key=lambda item: (

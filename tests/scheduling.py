@@ -5,6 +5,8 @@ A scheduler of our own, for xdist's `loadgroup` silently loses its groups under 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # xdist marks no types
 
@@ -36,6 +38,14 @@ def group(nodeid: str) -> str:
     if file in STACK_FILES:
         return "stack"
     return "browser" if file.startswith("tests/browser/") else file  # one stack with traffic for all of its files
+
+
+def rooms_together(items: list[pytest.Item]) -> None:
+    """Put a room's files one after the other, so that what they share ends with them; rooms stay as chance put them."""
+    rooms: dict[Path, int] = {}
+    for item in items:
+        rooms.setdefault(item.path.parent, len(rooms))
+    items.sort(key=lambda item: rooms[item.path.parent])
 
 
 def check(items: list[pytest.Item]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.runner import pytest_arguments, read_verb
+from tests.scheduling import rooms_together
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,6 +40,19 @@ def test_each_verb_chooses_its_tests() -> None:
     assert pytest_arguments("bench", [])[:2] == ["-m", "bench"]
     assert "tests/shipper" in pytest_arguments("fast", [])
     assert "tests/shipper" not in pytest_arguments("fast", ["tests/app"])
+
+
+def test_a_rooms_files_run_one_after_the_other(request: pytest.FixtureRequest) -> None:
+    """Whatever order chance gives them: what a room starts, such as ten containers, would idle through the others."""
+    items = [
+        pytest.Function.from_parent(request.node.parent, name=f"{room}-{number}", callobj=lambda: None)
+        for number in range(3)
+        for room in ("b", "a", "c")
+    ]
+    for item in items:
+        item.path = ROOT / item.name[0] / "test_it.py"
+    rooms_together(items)  # type: ignore[arg-type]  # functions are items
+    assert [item.name for item in items] == ["b-0", "b-1", "b-2", "a-0", "a-1", "a-2", "c-0", "c-1", "c-2"]
 
 
 def test_the_seed_is_printed_and_the_slowest_tests_are() -> None:

@@ -30,7 +30,7 @@ INJECTION = '<script>window.pwned=1</script><img src=x onerror="window.pwned=1">
 PREDICTIONS, REFUSED, FAILED = 120, 6, 3
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests."""
     program = need("chromium", apt="chromium")
@@ -96,7 +96,7 @@ def labelled(client: httpx.Client, stack: RunningStack, label: dict[str, Any]) -
     return client.post(f"{stack.app}/feedback", json=label).status_code == 200
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A stack with traffic, whose samples give rates."""
     port = free_port()  # nothing listens there: the figures come from samples
@@ -126,7 +126,7 @@ def has_rates(stack: RunningStack) -> bool:
     return len(documents) == 2 and documents[0].get("ml_predictions_total", {}).get("", 0) >= PREDICTIONS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A console on an empty store, with no other service."""
     folder = tmp_path_factory.mktemp("empty")
@@ -145,7 +145,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         store.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def storeless(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A console whose store is away, beside services that answer."""
     nowhere = [f"http://127.0.0.1:{port}" for port in free_ports(2)]
@@ -187,7 +187,7 @@ class Windows:
             context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def windows(browser: Browser) -> Iterator[Windows]:
     """The windows that the tests share."""
     held = Windows(browser)

@@ -1,4 +1,4 @@
-"""The Docker daemon of the tests and the images on it: one a session, ended with it."""
+"""The Docker daemon of the tests and the images on it: one for this room, ended with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.docker.project import HERE, Project, defaults
 from tests.optional import lacking, need
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def plugin() -> Path:
     """The compose plugin, built on first use."""
     try:
@@ -27,7 +27,7 @@ def plugin() -> Path:
         raise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def docker(plugin: Path) -> Iterator[Daemon]:
     """A daemon with every base and vendor image that the stack names, as stand-ins."""
     if os.getuid():
@@ -52,7 +52,7 @@ def docker(plugin: Path) -> Iterator[Daemon]:
         raise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(docker: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The real compose.yaml, without Kibana and Grafana, up and healthy; its images are built first."""
     project = Project(docker, tmp_path_factory.mktemp("stack"), ["compose.yaml", HERE / "left-out.yaml"])
