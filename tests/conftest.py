@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 from elasticsearch import Elasticsearch
 
@@ -20,7 +21,10 @@ from tests.elasticsearch.distribution import FetchError, prepare
 from tests.elasticsearch.embedded import EmbeddedStore
 from tests.elasticsearch.node import QUICK_START, Node
 from tests.optional import lacking, need
+from tests.rounds import rounds
 
+hypothesis.settings.register_profile("rounds", max_examples=rounds(100))  # of tests that say no number of their own
+hypothesis.settings.load_profile("rounds")
 SERVER_VARIABLE = "ELASTICSEARCH_URL"
 LONG_FILES = ("stack", "shipper", "provision", "faults")  # rooms with files that take half a minute and more
 
