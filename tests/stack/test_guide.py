@@ -15,11 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
+from compose.stack import acceptance
 from compose.stack.backup import read_manifest
 from compose.stack.ports import is_free
 from tests.optional import need
 from tests.ports import free_ports
-from tests.stack.guide import Place
+from tests.stack.guide import PROMQL, REQUEST, Place
 from tests.stack.guide_rows import ROWS
 from tests.stack.running import RunningStack, running_stack, until
 
@@ -149,6 +150,12 @@ def test_no_line_of_the_guide_is_missing_or_altered() -> None:
 def test_the_guide_is_the_guide() -> None:
     """Our copy of the guide's text is as it was given."""
     assert TEXT.read_text() == GUIDE.read_text()
+
+
+def test_the_acceptance_check_asks_what_the_guide_prints() -> None:
+    """The program's own list, which goes with a wheel, holds each query and the request of the guide's text."""
+    assert set(PROMQL) <= set(acceptance.QUERIES)
+    assert json.loads(REQUEST) == acceptance.EXAMPLE
 
 
 def test_every_part_is_scraped_and_shown(stack: RunningStack, place: Place) -> None:
