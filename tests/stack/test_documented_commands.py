@@ -37,3 +37,17 @@ def test_a_documented_command_works_as_printed(command: str, stack: RunningStack
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert done.stdout.strip() or command.startswith("cd"), f"{command} said nothing"
+
+
+def test_what_the_runbook_does_without_docker_works(stack: RunningStack) -> None:
+    """The commands of its table that need no Docker do on a local stack what they are for."""
+    page = next(page for page in PAGES if page.name == "runbook.md").read_text()
+    found = re.findall(r"`([A-Z_]+=\.stack/\w+ \.venv/bin/[^`]+|tail -n 50 [^`]+)`", page)
+    assert len(found) == 3
+    for command in found:
+        text = command.replace(".stack/", f"{stack.folder}/").replace(".venv/bin/", f"{BIN}/").replace("<part>", "app")
+        done = subprocess.run(
+            ["bash", "-c", text], env=stack.environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert done.stdout.strip(), f"{command} said nothing"
