@@ -12,12 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 
 from shipper.errors import SettingsError
-from shipper.monitoring import reasons, status
+from shipper.monitoring import hanging, reasons, status
 from shipper.service import Service
 
 logger = logging.getLogger("shipper.endpoints")
-
-TICK_LIMIT = 30.0  # seconds without a turn of the reading thread: it hangs
 
 
 class Endpoints:
@@ -47,7 +45,7 @@ class Endpoints:
                 now = time.time()
                 if path == "/health":
                     stopped = time.monotonic() - service.ticked
-                    alive = stopped < TICK_LIMIT
+                    alive = not hanging(service, time.monotonic())
                     self._answer(200 if alive else 503, {"alive": alive, "last_turn_seconds": round(stopped, 3)})
                 elif path == "/ready":
                     why = reasons(service, time.monotonic())

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from shipper.monitoring import files, reasons, stalled
+from shipper.monitoring import files, lag_seconds, reasons, stalled
 from shipper.service import Service
 
 TREATMENTS = (
@@ -73,7 +73,7 @@ class Instruments(Collector):
         listed, moved = files(service, moment), service.tails.counts
         shown = listed[:FILES_SHOWN]
         behind = sum(file.lag_bytes for file in listed)
-        longest = max((file.lag_seconds for file in listed), default=0.0)
+        longest = lag_seconds(service, listed, moment)
         unreadable = len(service.tails.unreadable.troubles)
         yield _gauge("ml_shipper_lag_bytes", "Bytes in the log files that are not acknowledged.", behind)
         yield _gauge(

@@ -12,6 +12,7 @@ from shipper.tail import Tail
 from shipper.wording import counted
 
 FILES_SHOWN = 200
+TICK_LIMIT = 30.0  # seconds without a turn of the reading thread: it hangs
 
 
 class File(msgspec.Struct):
@@ -74,9 +75,25 @@ def files(service: Service, moment: float) -> list[File]:
     return sorted(shown, key=lambda file: (-file.lag_bytes, file.path))
 
 
+def hanging(service: Service, moment: float) -> float:
+    """Return for how many seconds the reading thread has made no turn; 0 below the limit."""
+    still = moment - service.ticked
+    return still if still >= TICK_LIMIT else 0.0
+
+
+def lag_seconds(service: Service, listed: list[File], moment: float) -> float:
+    """Return for how long the oldest bytes wait; while nothing is looked at, at least for how long that is so."""
+    return max((file.lag_seconds for file in listed), default=0.0) + hanging(service, moment)
+
+
 def reasons(service: Service, moment: float) -> list[str]:
     """Return why the shipper is not ready at a moment of the monotonic clock; empty when it is."""
     found = [f"{key}: {text}" for key, text in list(service.tally.stuck.items())]
+    if still := hanging(service, moment):
+        found.append(
+            f"hangs: no file was looked at for {still:.0f} s; does the disk of the log files, or of "
+            f"SHIPPER_STATE_DIR={service.settings.state_dir}, still answer?"
+        )
     if service.target.cluster is None and not found:
         found.append("starting: Elasticsearch was not reached yet")
     behind = sum(tail.lag for tail in list(service.tails.tails.values()))
@@ -114,7 +131,7 @@ def status(service: Service, now: float) -> Status:
         state=state,
         reasons=why,
         lag_bytes=sum(file.lag_bytes for file in listed),
-        lag_seconds=max((file.lag_seconds for file in listed), default=0.0),
+        lag_seconds=lag_seconds(service, listed, moment),
         files=listed[:FILES_SHOWN],
         files_total=len(listed),
         acknowledged=counts["acknowledged"],

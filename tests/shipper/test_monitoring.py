@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shipper import endpoints
+from shipper import monitoring
 from shipper.endpoints import Endpoints
 from shipper.monitoring import reasons
 from shipper.reader import NOTHING, Chunk
@@ -158,11 +158,35 @@ def test_refusals_are_counted_by_reason(shipping: Shipping, watched: Watched) ->
     assert watched.metrics()["ml_shipper_refusals_total|document_parsing_exception"] == 1
 
 
-def test_a_reading_thread_that_hangs_is_dead(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Liveness is about our own loop: without a turn for too long /health is 503."""
-    monkeypatch.setattr(endpoints, "TICK_LIMIT", -1.0)
-    code, text = watched.get("/health")
-    assert (code, json.loads(text)["alive"]) == (503, False)
+def test_a_reading_thread_that_hangs_shows(
+    shipping: Shipping, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log disk that does not answer: /health and /ready are 503 and name it, and the lag grows; then all is well."""
+    (shipping.logs / "a.log").write_bytes(shipping.lines(0, 20))
+    shipping.arrived(20)
+    until(lambda: watched.get("/ready")[0] == 200, "all is well", 60)
+    entered, answers, scan = threading.Event(), threading.Event(), watched.service._scan
+
+    def hangs() -> None:
+        entered.set()
+        answers.wait(60)
+        scan()
+
+    monkeypatch.setattr(monitoring, "TICK_LIMIT", 1.0)
+    monkeypatch.setattr(watched.service, "_scan", hangs)
+    try:
+        assert entered.wait(60)
+        until(lambda: watched.get("/ready")[0] == 503, "it is not ready", 60)
+        assert "no file was looked at for" in watched.get("/ready")[1]
+        assert json.loads(watched.get("/health")[1])["alive"] is False
+        assert watched.metrics()["ml_shipper_ready"] == 0
+        assert watched.metrics()["ml_shipper_lag_seconds"] >= 1
+        assert json.loads(watched.get("/status")[1])["lag_seconds"] >= 1
+    finally:
+        answers.set()
+    monkeypatch.setattr(monitoring, "TICK_LIMIT", 30.0)
+    until(lambda: watched.get("/ready")[0] == 200, "it is ready again", 60)
+    assert watched.metrics()["ml_shipper_lag_seconds"] == 0
 
 
 def test_memory_is_bounded_while_the_server_is_away(shipping: Shipping, watched: Watched) -> None:
