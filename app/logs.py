@@ -154,7 +154,7 @@ class LogFile:
         day = int(now // 86_400)
         if self._handle >= 0 and _is_due(self._next_check, now):
             self._next_check = now + CHECK_SECONDS
-            if os.fstat(self._handle).st_nlink == 0:  # somebody deleted the folder or the file
+            if not self._is_in_place():
                 self._close()
             else:
                 self._make_room()
@@ -178,6 +178,13 @@ class LogFile:
             self._next_check = now + CHECK_SECONDS
             self.last_error = None
         return True
+
+    def _is_in_place(self) -> bool:
+        """Whether nobody deleted, moved or replaced the file: lines that went on in it may be seen by no one."""
+        try:
+            return os.path.samestat(os.fstat(self._handle), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def _space(self) -> tuple[int, int]:
         """Return the volume's bytes, and how many are free."""

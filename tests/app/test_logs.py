@@ -86,6 +86,18 @@ def test_a_deleted_folder_is_noticed(tmp_path: Path, clock: Clock) -> None:
     assert not writer.drops
 
 
+def test_a_file_that_was_moved_away_is_left(tmp_path: Path, clock: Clock) -> None:
+    """Renamed as logrotate does: lines go on in the next file, where whoever follows the folder looks for them."""
+    writer = Writer(tmp_path, clock)
+    writer.file.write(b'{"n":1}')
+    (path,) = tmp_path.glob("app-*.jsonl")
+    path.rename(tmp_path / f"{path.name}.1")
+    clock.now += 2
+    assert writer.file.write(b'{"n":2}')
+    assert lines(tmp_path) == [{"n": 2}]
+    assert not writer.drops
+
+
 def test_a_clock_set_back_stops_no_line(tmp_path: Path, clock: Clock) -> None:
     """An hour back: a folder that can be written again is written at once, and a deleted file is noticed."""
     folder = tmp_path / "logs"
