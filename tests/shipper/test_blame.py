@@ -129,7 +129,7 @@ def test_an_answer_that_does_not_name_each_document_settles_nothing(tmp_path: Pa
     """A record that was not spoken of is neither acknowledged nor dead: it waits, as for any odd reply."""
     room = Room(tmp_path, everything(403, {"type": "cluster_block_exception", "reason": "no writes"}))
     room.server.answer = answer
-    with pytest.raises(Waiting, match="does not name the 2 documents"):
+    with pytest.raises(Waiting, match="does not name 2 documents"):
         room.one_pass(batch_of(2))
     assert room.dead() == []
     assert room.tally.counts["already_there"] == 0
