@@ -31,7 +31,7 @@ _STARTS_PROCESSES = re.compile(
     r"\bsubprocess\b|\bmultiprocessing\b|\breal_(?:elasticsearch|client)\b|\bembedded_store\b|from tests\.contract"
 )
 # Per cent of lines and branches together, over the fast tests; measured, less a small margin. Raise it, never lower it.
-COVERAGE_FLOOR = 54.0
+COVERAGE_FLOOR = 67.0
 
 
 class NothingSkipped:
