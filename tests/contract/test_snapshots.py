@@ -179,7 +179,8 @@ def test_a_link_does_not_lead_out(embedded: Server, tmp_path: Path) -> None:
 
 def test_an_embedded_stores_backup_is_not_for_an_elasticsearch(real_elasticsearch: str, tmp_path: Path) -> None:
     """A real Elasticsearch is asked first: refused with a way out, before anything is put back."""
-    own = Places(models=tmp_path / "own", repository=tmp_path / "data" / "snapshots" / "kept")
+    labels = tmp_path / "own" / "feedback.sqlite"  # none yet, which is no fault
+    own = Places(models=tmp_path / "own", feedback=labels, repository=tmp_path / "data" / "snapshots" / "kept")
     fresh = Places(models=tmp_path / "fresh")
     (tmp_path / "own" / "v1").mkdir(parents=True)
     (tmp_path / "own" / "active.json").write_text('{"version": "v1"}')
