@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from compose.store.dates import DEFAULT_FORMAT, parse_date
-from compose.store.errors import DocumentError, StoreError
+from compose.store.errors import DocumentError, StoreError, illegal_argument
 from compose.store.mapping import Field, Mapping
 from compose.store.mapping_checks import RANGES
 from compose.store.words import GAP, joined
@@ -83,22 +83,28 @@ def _object(document: dict[str, Any], prefix: str, mapping: Mapping, found: Prep
             for item in _flat(value):
                 if item.__class__ is dict:
                     _object({name: item}, prefix, mapping, found, depth)
+                elif item is not None and path in mapping.objects:
+                    raise _concrete(name, path)
+                elif item is not None and _dynamic(path, mapping) == "true":
+                    raise illegal_argument(f"can't merge a non object mapping [{path}] with an object mapping")
         else:
             _check_name(name, path)
             if path in mapping.objects:
-                if value is None or value == []:
+                if value is None or (value.__class__ is list and all(item is None for item in _flat(value))):
                     continue
-                raise DocumentError(
-                    f"object mapping for [{path}] tried to parse field [{name}] as object, but found a concrete value"
-                )
+                raise _concrete(name, path)
             _unmapped(path, value, mapping, found)
+
+
+def _concrete(name: str, path: str) -> DocumentError:
+    return DocumentError(
+        f"object mapping for [{path}] tried to parse field [{name}] as object, but found a concrete value"
+    )
 
 
 def _check_name(name: str, path: str) -> None:
     if not name.strip() or name.startswith(".") or name.endswith(".") or ".." in name:
-        raise DocumentError(
-            f"field name cannot be an empty string or have empty parts: [{path}]", kind="illegal_argument_exception"
-        )
+        raise DocumentError(f"field name cannot be an empty string or have empty parts: [{path}]")
 
 
 def _flat(values: list[Any]) -> list[Any]:
@@ -310,27 +316,20 @@ def _strict(path: str) -> DocumentError:
 
 
 def _unmapped(path: str, value: Any, mapping: Mapping, found: Prepared) -> None:
-    if value.__class__ is list:
-        present = [item for item in _flat(value) if item is not None]
-        if not present:
-            return
-        value = present[0]
-    if value is None:
-        return
-    dynamic = _dynamic(path, mapping)
-    if dynamic == "strict":
-        raise _strict(path)
-    if dynamic == "false" or path in found.added:
-        return
     parents = path.split(".")
     for count in range(1, len(parents)):
-        if ".".join(parents[:count]) in mapping.by_parent:
+        above = mapping.by_parent.get(".".join(parents[:count]))
+        if above:
             raise DocumentError(
-                f"Could not dynamically add mapping for field [{path}]. "
-                f"Existing mapping for [{'.'.join(parents[:count])}] must be of type object but found "
-                f"[{mapping.by_parent['.'.join(parents[:count])][0].type}]."
+                f"failed to parse field [{above[0].path}] of type [{above[0].type}]: it has no [{path}]"
             )
-    if mapping.size + len(found.added) + 1 > mapping.limit:
+    present = [item for item in _flat(value) if item is not None] if value.__class__ is list else [value]
+    dynamic = _dynamic(path, mapping)
+    if dynamic == "strict" and value is not None:  # an empty list is refused as well
+        raise _strict(path)
+    if not present or present == [None] or dynamic == "false":
+        return
+    if path not in found.added and mapping.size + len(found.added) + 1 > mapping.limit:
         if mapping.ignore_beyond_limit:
             found.ignored.append(path)
             return
@@ -338,9 +337,13 @@ def _unmapped(path: str, value: Any, mapping: Mapping, found: Prepared) -> None:
             f"Limit of total fields [{mapping.limit}] has been exceeded while adding new fields [1]",
             kind="illegal_argument_exception",
         )
-    matched, plain = _detect(value, mapping)
-    definition = mapping.dynamic_definition(path, matched, plain["type"])
-    found.added[path] = definition or plain
+    for each in present:  # whatever one document has of a new field must agree
+        matched, plain = _detect(each, mapping)
+        definition = mapping.dynamic_definition(path, matched, plain["type"]) or plain
+        before = found.added.setdefault(path, definition)
+        if before != definition:
+            text = f"mapper [{path}] cannot be changed from type [{before.get('type')}] to [{definition.get('type')}]"
+            raise illegal_argument(text)
 
 
 def _detect(value: Any, mapping: Mapping) -> tuple[str, dict[str, Any]]:

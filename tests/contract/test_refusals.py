@@ -253,6 +253,29 @@ def test_both_refuse(request_: Request, both: tuple[Server, Server]) -> None:
     assert found.status == expected.status, found.body
 
 
+OF_MANY_TYPES: list[dict[str, Any]] = [
+    {"x": [1, 1.5]}, {"x": ["a", "2026-11-24"]}, {"x": ["2026-11-24", 5]}, {"x": [True, 1]}, {"x": ["5", 1]},
+    {"x": [None, 1, "a"]}, {"x": [[1], ["a"]]}, {"x": [1, {"k": 1}]}, {"x": [{"k": 1}, 1]},
+    {"x": [{"k": 1}, {"k": "a"}]}, {"o": [None]}, {"o": [1]}, {"o": [{"k": 1}, 2]}, {"n.x": 1},
+    {"n.x": None}, {"n": {"x": 1}},
+    {"x": ["a", "b"]}, {"x": [None]}, {"x": []}, {"x": None}, {" ": 1}, {"": 1}, {".x": 1}, {"x..y": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dynamic", ["true", "false", "strict"])
+def test_values_of_many_types_are_taken_alike(dynamic: str, both: tuple[Server, Server]) -> None:
+    """Values of one document that do not agree about a new field are refused for the same reason."""
+    properties = {"n": {"type": "long"}, "o": {"properties": {"k": {"type": "long"}}}}
+    for document in OF_MANY_TYPES:
+        answers = []
+        for server in both:
+            server.ok("PUT", "/refusals-5", {"mappings": {"dynamic": dynamic, "properties": properties}})
+            answer = server.call("PUT", "/refusals-5/_doc/1", document)
+            server.ok("DELETE", "/refusals-5")
+            answers.append((answer.status, answer.body["error"]["type"] if answer.status >= 400 else ""))
+        assert answers[1] == answers[0], document
+
+
 def _number(text: str) -> Request:
     return Request(text, f'{{"n": {text}}}', f"/{INDEX}/_doc/number", "PUT")
 
