@@ -159,7 +159,7 @@ def _backup(servers: Servers, places: Places, target: Path, say: Say, now: dt.da
             say(f"[{number}/{len(steps)}] {part} …")
             if (why := step()) is not None:
                 left_out[part] = str(why)
-                if not isinstance(why, Absent):
+                if not isinstance(why, Absent) and servers.has(SERVER.get(part, "app")):
                     lost.append(part)
                 say(f"      left out: {why}")
                 continue

@@ -416,3 +416,11 @@ def test_a_model_that_is_removed_while_it_is_copied_is_no_backup(places: Places,
     ):
         backup(stack, places, tmp_path / "backups", quiet, now=NOW, keep=None)
     assert backups(tmp_path / "backups") == []
+
+
+def test_what_belongs_to_a_server_that_is_meant_to_be_absent_is_no_fault(places: Places, tmp_path: Path) -> None:
+    """`--without app`: its labels need no place here."""
+    alone = Addresses(without=frozenset({*ALONE, "grafana", "app"}))
+    with Servers(alone) as stack:
+        done = backup(stack, Places(models=places.models), tmp_path / "backups", quiet, now=NOW, keep=None)
+    assert read_manifest(done).parts == ["model"]
