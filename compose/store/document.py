@@ -325,7 +325,7 @@ def _unmapped(path: str, value: Any, mapping: Mapping, found: Prepared) -> None:
             )
     present = [item for item in _flat(value) if item is not None] if value.__class__ is list else [value]
     dynamic = _dynamic(path, mapping)
-    if dynamic == "strict" and value is not None:  # an empty list is refused as well
+    if dynamic == "strict":  # null and an empty list are refused as well
         raise _strict(path)
     if not present or present == [None] or dynamic == "false":
         return
