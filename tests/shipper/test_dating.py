@@ -32,6 +32,7 @@ def stop(service: Service, runner: object) -> None:
     ("data", "stamp"),
     [
         (line(3), "2026-11-23T10:00:00.000003Z"),
+        (b"\n" + line(3), "2026-11-23T10:00:00.000003Z"),
         (CUT + b"\n" + line(3), "2026-11-23T10:00:00.000003Z"),
         (b'{"@timestamp":"soon"}\n{"@timestamp":null}\n' + line(1) + line(2), "2026-11-21T10:00:00.000001Z"),
         (b'\xef\xbb\xbf{"@timestamp":1764000000,"a":"\xff"}\n', "2025-11-24T16:00:00.000000Z"),

@@ -161,7 +161,13 @@ def test_days_move_on_with_the_clock() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b" two spaces and a tab  \t", b"\0\0 two spaces and a tab  \t\0", b" two spaces and a tab  \t\r"]
+    "line",
+    [
+        b" two spaces and a tab  \t",
+        b"\0\0 two spaces and a tab  \t\0",
+        b" two spaces\0 and a tab  \t",
+        b" two spaces and a tab  \t\r",
+    ],
 )
 def test_a_text_keeps_the_blanks_around_it(line: bytes) -> None:
     """Only what ends a line in another system, and NULs, are taken away."""
