@@ -10,7 +10,7 @@ import msgspec
 
 from compose.console.settings import ConsoleSettings
 from compose.console.store import AwayError, Store, brief
-from compose.console.units import counted
+from compose.wording import counted
 
 Health = Literal["ready", "not ready", "away"]
 

@@ -26,11 +26,6 @@ def number(value: float, decimals: int | None = None) -> str:
     return f"{value:,.{min(digits, 6)}f}".rstrip("0").rstrip(".")
 
 
-def counted(count: float, one: str) -> str:
-    """Return a number of things: `1 line`, `1,200 lines`."""
-    return f"{count:,.0f} {one}{'' if count == 1 else 's'}"
-
-
 def value_text(value: float, unit: str, decimals: int | None = None) -> str:
     """Return a value with its unit.
 

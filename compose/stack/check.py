@@ -18,6 +18,7 @@ from compose.provision.elasticsearch import PATTERN, REPOSITORY
 from compose.provision.objectives import Objectives
 from compose.stack.remote import CERTIFICATE, Servers, is_refused_certificate, reason
 from compose.stack.supervisor import StackError
+from compose.wording import counted
 
 HEALTH = {
     "app": "/ready",
@@ -237,7 +238,7 @@ def _latency(servers: Servers, objectives: Objectives, since: str) -> Finding:
 
 def _ignored(servers: Servers, since: str) -> Finding:
     count = _count(servers, _within(since, {"exists": {"field": "_ignored"}}))
-    found = f"{count:,} documents of which Elasticsearch did not index every field"
+    found = f"{counted(count, 'document')} of which Elasticsearch did not index every field"
     remedy = 'find them: {"query": {"exists": {"field": "_ignored"}}}; their source is whole'
     return Finding("warning" if count else "ok", "ignored fields", found, remedy if count else "")
 
@@ -245,7 +246,7 @@ def _ignored(servers: Servers, since: str) -> Finding:
 def _shipper(servers: Servers) -> Finding:
     told = servers["shipper"].json("GET", "/status")
     letters, lag = int(told.get("dead_letters") or 0), float(told.get("lag_seconds") or 0)
-    found = f"lag {int(told.get('lag_bytes') or 0):,} B, {lag:.0f} s; {letters:,} dead letters"
+    found = f"lag {int(told.get('lag_bytes') or 0):,} B, {lag:.0f} s; {counted(letters, 'dead letter')}"
     if letters:
         return Finding("warning", "log shipping", found, "docs/runbook.md#shipperdeadletters")
     if lag > 60:
@@ -377,5 +378,6 @@ def _sizes(servers: Servers) -> Finding:
     size = sum(int(row["store.size"] or 0) for row in rows)
     documents = sum(int(row["docs.count"] or 0) for row in rows)
     each = size / len(rows) / 1e6 if rows else 0.0
-    found = f"{len(rows)} indices, {documents:,} documents, {size / 1e6:,.1f} MB, {each:,.1f} MB a day"
+    held = f"{counted(len(rows), 'index', 'indices')}, {counted(documents, 'document')}"
+    found = f"{held}, {size / 1e6:,.1f} MB, {each:,.1f} MB a day"
     return Finding("ok", "room for logs", found)

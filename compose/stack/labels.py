@@ -10,6 +10,8 @@ import time
 import httpx
 import msgspec
 
+from compose.wording import counted
+
 BATCH = 500  # labels of one request; the service takes 1,000
 
 
@@ -96,4 +98,4 @@ class Labels:
         right = self.taken[0, 0] + self.taken[1, 1]
         total = self.taken.total()
         text = f"{total:,} labelled ({right / total:.1%} true to the prediction)" if total else "0 labelled"
-        return f"{text}, {self.refused.total():,} labels not taken" if self.refused else text
+        return f"{text}, {counted(self.refused.total(), 'label')} not taken" if self.refused else text

@@ -13,6 +13,7 @@ from compose.stack import health, state
 from compose.stack.monitoring import installed
 from compose.stack.services import Service, services
 from compose.stack.settings import CALLED, StackSettings
+from compose.wording import counted
 
 WIDE = 120  # columns that the table with its counts needs
 COLOURS = {"ready": "green", "not ready": "yellow", "stopped": "red", "starting": "yellow"}
@@ -94,11 +95,11 @@ def detail(name: str, told: dict[str, Any]) -> str:
     if not told:
         return ""
     if name == "store":
-        return f"{told.get('documents', 0):,} documents"
+        return counted(told.get("documents", 0), "document")
     if name == "app":
         model, log = told.get("model") or {}, told.get("log") or {}
         written = log.get("written", 0)
-        lines = f"{written:,} line{'' if written == 1 else 's'}, {log.get('dropped', 0):,} dropped"
+        lines = f"{counted(written, 'line')}, {log.get('dropped', 0):,} dropped"
         return f"model {model.get('type')} {model.get('version')}, {lines}"
     if name == "console":
         return f"figures from {(told.get('metrics') or {}).get('source', 'nowhere')}"
@@ -108,8 +109,8 @@ def detail(name: str, told: dict[str, Any]) -> str:
     if name == "alertmanager":
         return f"version {(told.get('versionInfo') or {}).get('version', '?')}"
     return (
-        f"{told.get('acknowledged', 0):,} acknowledged, {told.get('dead_letters', 0):,} dead letters, "
-        f"{told.get('retries', 0):,} retries"
+        f"{told.get('acknowledged', 0):,} acknowledged, {counted(told.get('dead_letters', 0), 'dead letter')}, "
+        f"{counted(told.get('retries', 0), 'retry', 'retries')}"
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from compose.console.pages.logs import total_text
-from compose.console.units import bytes_text, counted, seconds_text
+from compose.console.units import bytes_text, seconds_text
+from compose.wording import counted
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 labels"), (1, "1 label"), (2, "2 labels"), (1200, "1,200 labels")])

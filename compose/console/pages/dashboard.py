@@ -30,6 +30,7 @@ from compose.provision.visualisations import (
     Visualisation,
     search_body,
 )
+from compose.wording import counted
 
 ERRORS_SHOWN = 20
 LONGEST_ID = 64  # characters of a request's id in the table
@@ -144,7 +145,7 @@ class Answers:
         except (AwayError, RangeError) as error:
             return "", f"No data: {error}."
         count = found["hits"]["total"]["value"]
-        share = f"{units.number(100 * count / every, 1)} % of {units.counted(every, 'line')}" if every else NOTHING
+        share = f"{units.number(100 * count / every, 1)} % of {counted(every, 'line')}" if every else NOTHING
         return [html.P(f"{count:,}", className="panel-value stat"), html.P(share, className="hint")], ""
 
     def errors(self, search: str) -> tuple[Any, str]:

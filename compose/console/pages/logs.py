@@ -8,7 +8,7 @@ from typing import Any
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, Patch, State, ctx, dcc, html, no_update
 
-from compose.console import level_bars, parts, units
+from compose.console import level_bars, parts
 from compose.console.address import parameters
 from compose.console.first import FirstContent
 from compose.console.log_line import line
@@ -19,6 +19,7 @@ from compose.console.parts import Component
 from compose.console.shell import viewer_zone
 from compose.console.store import AwayError
 from compose.provision.visualisations import INDEX_PATTERN
+from compose.wording import counted
 
 TAIL_MILLISECONDS = 2000
 FOLLOWED = 100  # lines on the page while it follows
@@ -137,7 +138,7 @@ def _lines_card() -> Component:
 
 def total_text(count: int) -> str:
     """Return the number of hits in words."""
-    return units.counted(count, "line") if count else "No lines"
+    return counted(count, "line") if count else "No lines"
 
 
 def prepare(search: str, find: Callable[[str], Any]) -> None:
@@ -311,5 +312,5 @@ def _browser(app: Dash) -> None:
 def _width_text(width: int) -> str:
     for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if width >= size:
-            return units.counted(width // size, word)
-    return units.counted(width, "second")
+            return counted(width // size, word)
+    return counted(width, "second")

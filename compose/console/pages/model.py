@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from dash import Input, Output, html
 
-from compose.console import figures, parts, units
+from compose.console import figures, parts
 from compose.console.first import FirstContent
 from compose.console.history import NeedsPrometheusError
 from compose.console.overview_data import Parts
@@ -22,6 +22,7 @@ from compose.console.store import AwayError
 from compose.console.timerange import parse_moment
 from compose.console.verdict import ICON, Mood
 from compose.provision.objectives import Objectives
+from compose.wording import counted
 
 SHOWN = (
     "class-mix", "feature-drift", "model-scores", "live-scores-by-version", "live-labels-by-version", "live-figures",
@@ -102,7 +103,7 @@ def scores_card(told: dict[str, Any], cells: Cells, aims: Objectives) -> Compone
         f"eight fields ({required.get('rows', 0):,})",
     ]
     shown = "labelled predictions" if told.get("scores_live") else "the hold-out"
-    window = units.counted(told.get("labels") or 0, "label")
+    window = counted(told.get("labels") or 0, "label")
     note = (
         f"The gauge ml_model_accuracy shows {shown}: the window holds {window}, and "
         f"{aims.feedback_samples:,} are wanted. The estimate is what calibrated probabilities promise without labels. "
@@ -121,7 +122,7 @@ def about_card(service: ServiceState, now: float) -> Component:
         return parts.card("The active model", parts.notice("No model is loaded.", "bad"))
     drifted = told.get("drifted") or []
     mood: Mood = "attention" if drifted else "good"
-    words = f"{units.counted(len(drifted), 'input')} drifted" if drifted else "no drift"
+    words = f"{counted(len(drifted), 'input')} drifted" if drifted else "no drift"
     off = str(told.get("drift", "on"))
     trained = told.get("trained_at")
     pairs: list[tuple[str, Component]] = [
@@ -161,7 +162,7 @@ def confusion_card(cells: Cells, why: str) -> Component:
     ]  # fmt: skip
     table = parts.table(["labels", "was no", "was yes"], rows, empty="", label=title)
     return parts.card(
-        title, table, html.P(f"{units.counted(total, 'label')} since the service started", className="hint after")
+        title, table, html.P(f"{counted(total, 'label')} since the service started", className="hint after")
     )
 
 
