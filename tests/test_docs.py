@@ -86,6 +86,9 @@ ELSEWHERE = {
     r"python3 compose lock --upgrade": "tests/test_house.py::test_the_lock_holds_what_the_project_asks_for",
     r"python3 compose store|python3 orders\.py .*|mkdir -p logs": _OWN_SERVICE,
     r"SHIPPER_PATHS=.* ml-shipper (check|run)|export PATH=.*": _OWN_SERVICE,
+    r"python3 -m venv shipper-venv|shipper-venv/bin/pip install .*": (
+        "tests/stack/test_own_service.py::test_the_shipper_is_installed_alone_as_the_page_says"
+    ),
     r"\./program \| jq .*": (
         "tests/stack/test_own_service.py::test_the_page_s_other_loggers_write_the_contract_s_names"
     ),

@@ -21,6 +21,7 @@ from compose.console.settings import ConsoleSettings
 from compose.console.store import Store
 from compose.console.timerange import Zone, parse_range
 from compose.provision.visualisations import LOG_LEVELS, REQUEST_DURATION, SUCCESS_RATE, search_body
+from compose.stack.settings import CHECKOUT
 from shipper.inspection import lacking
 from tests.elasticsearch.embedded import EmbeddedStore
 from tests.optional import need
@@ -51,6 +52,35 @@ def shell(command: str, folder: Path, store: str) -> subprocess.CompletedProcess
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, env=surroundings, capture_output=True, text=True, check=False, timeout=240
     )
+
+
+@pytest.mark.long
+def test_the_shipper_is_installed_alone_as_the_page_says(store: str, tmp_path: Path) -> None:
+    """The page's three lines in a checkout, with no more packages than it says; then a line is delivered."""
+    alone = tmp_path / "alone"
+    lines = [command for command in commands(PAGE) if "shipper-venv" in command]
+    assert len(lines) == 3
+    for line in lines:
+        done = shell(line.replace("shipper-venv", str(alone)), CHECKOUT, store)
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+    listed = subprocess.run([alone / "bin" / "pip", "list", "--format", "json"], capture_output=True, check=True).stdout
+    names = {package["name"] for package in json.loads(listed)} - {"pip", "setuptools"}
+    locked, every = (
+        len(re.findall(r"^[\w.-]+==", (CHECKOUT / f"compose/locks/{room}.txt").read_text(), re.MULTILINE))
+        for room in ("shipper", "runtime")
+    )
+    assert len(names) == locked + 1
+    assert f"({locked} packages with checked hashes, not {every})" in PAGE.read_text()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.jsonl").write_text('{"@timestamp": "2026-11-26T04:12:08Z", "service": "alone"}\n')
+    done = shell(
+        f"SHIPPER_PATHS=logs/*.jsonl SHIPPER_STATE_DIR=state SHIPPER_RETENTION_DAYS=36500 {alone}/bin/ml-shipper drain",
+        tmp_path,
+        store,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    httpx.post(f"{store}/ml-pipeline-*/_refresh")
+    assert httpx.get(f"{store}/ml-pipeline-*/_count?q=service:alone").json()["count"] == 1
 
 
 @pytest.mark.parametrize("language", ["python", "go", "sh"])
