@@ -79,6 +79,8 @@ def _labels(state: ServiceState) -> Iterator[Reading]:
 def _service(state: ServiceState) -> Iterator[Reading]:
     """How the service itself is."""
     yield "ml_model_loaded", "Whether a model is loaded.", (), [((), float(state.model is not None))]
+    text = "1: the model that is to answer could not be loaded, and the one before goes on; /status says why."
+    yield "ml_model_load_failing", text, (), [((), float(state.model_error is not None))]
     text = "Failed share of prediction requests, last 5 minutes."
     yield "ml_prediction_error_rate", text, (), [((), state.error_rate())]
     yield "ml_active_users", "Distinct clients, last 5 minutes.", (), [((), float(state.users.count()))]

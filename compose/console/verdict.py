@@ -128,7 +128,7 @@ def kpis(facts: Facts, aims: Objectives) -> tuple[Kpi, ...]:
 def aspect_of(state: State) -> str:
     """Return which aspect an alert speaks of."""
     name, job = state.alert.name, state.labels.get("job", "")
-    if name in ("ModelAccuracyLow", "FeatureDrift", "FeedbackTooThin"):
+    if name in ("ModelAccuracyLow", "ModelNotLoaded", "FeatureDrift", "FeedbackTooThin", "FeedbackNotKept"):
         return "model"
     if name.startswith(("Shipper", "Log", "Prometheus", "Alertmanager")) or job in PIPELINE_JOBS:
         return "pipeline"

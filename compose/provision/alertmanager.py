@@ -16,6 +16,7 @@ COVERS: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     # A service that is down neither serves nor ships.
     (('alertname="ServiceDown"', 'severity="critical"'), "ServiceUnstable", ("stack", "job", "instance")),
     (('alertname="ServiceDown"', 'severity="critical"', 'job="app"'), "NoPredictions", ("stack",)),
+    (('alertname="ModelNotLoaded"', 'severity="critical"'), "PredictionErrorRateHigh", ("stack", "instance")),
     # Lines wait because the store takes none, and the shipper says so.
     (('alertname="ServiceDown"', 'severity="critical"', 'job="store"'), "ShipperLag|ShipperNotReady", ("stack",)),
     (('alertname="ElasticsearchDown"',), "ElasticsearchRed|ShipperLag|ShipperNotReady", ("stack",)),

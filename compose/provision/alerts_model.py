@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compose.provision.alerts import Alert, Severity, number
+from compose.provision.alerts import Alert, Severity, grown, number
 from compose.provision.objectives import Objectives
 
 
@@ -15,7 +15,8 @@ def alerts(aims: Objectives) -> tuple[Alert, ...]:
         *_memory(aims),
         *_volume(aims),
         *_drift(),
-        _feedback(aims),
+        *_loading(),
+        *_feedback(aims),
     )
 
 
@@ -136,9 +137,30 @@ def _drift() -> list[Alert]:
     ]
 
 
-def _feedback(aims: Objectives) -> Alert:
+def _loading() -> list[Alert]:
+    return [
+        Alert(
+            name="ModelNotLoaded",
+            severity="warning",
+            expr="ml_model_load_failing == 1",
+            hold="1m",
+            summary="The model that is to answer could not be loaded",
+            description="The model before it goes on answering, where there was one; /status says why.",
+        ),
+        Alert(
+            name="ModelNotLoaded",
+            severity="critical",
+            expr="ml_model_loaded == 0",
+            hold="3m",
+            summary="The service has no model",
+            description="Each prediction is refused with 503; /status says why.",
+        ),
+    ]
+
+
+def _feedback(aims: Objectives) -> list[Alert]:
     predictions = aims.feedback_samples * 10
-    return Alert(
+    thin = Alert(
         name="FeedbackTooThin",
         severity="warning",
         # A model that became active today cannot have its labels yet.
@@ -150,3 +172,12 @@ def _feedback(aims: Objectives) -> Alert:
         description=f"More than {predictions} predictions in a day, and fewer than {aims.feedback_samples} labels of "
         "the active model: the scores shown are the hold-out's.",
     )
+    lost = Alert(
+        name="FeedbackNotKept",
+        severity="warning",
+        expr=grown("ml_feedback_not_kept_total"),
+        hold="0s",
+        summary="Predictions are not kept for their labels",
+        description="{{ $value | humanize }} in 15 minutes, which can never be labelled; /status says why.",
+    )
+    return [thin, lost]

@@ -301,6 +301,39 @@ def test_live_scores_and_drift_are_kept_by_version(
     assert (found["ml_feedback_labels"], found['ml_feature_psi_samples{feature="age"}']) == (4, 4)
 
 
+def test_a_model_that_cannot_be_loaded_is_told_while_the_one_before_answers(
+    make: Callable[..., Service], model_dir: Path, trained: bundle.Bundle, tmp_path: Path
+) -> None:
+    """The gauge of ModelNotLoaded is 1 and /status names the file, until a whole model is active."""
+    app, state = make()
+    client = app.test_client()
+    assert state.model is not None
+    first = state.model.about.version
+
+    def told() -> tuple[float, float, str | None]:
+        found = samples(client.get("/metrics").text)
+        return found["ml_model_loaded"], found["ml_model_load_failing"], client.get("/status").get_json()["model_error"]
+
+    assert told() == (1, 0, None)
+    later = msgspec.structs.replace(trained.manifest, trained_at=NOW + dt.timedelta(days=1))
+    second = bundle.save(bundle.Bundle(later, trained.scorer), model_dir).version
+    bundle.activate(model_dir, second, NOW)
+    (model_dir / second / "arrays.npz").write_bytes(b"copied in part")
+    state.reload()
+    loaded, failing, why = told()
+    assert (loaded, failing) == (1, 1)
+    assert why is not None
+    assert f"{second}/arrays.npz" in why
+    assert client.post("/predict", json=GUIDE_REQUEST).get_json()["model_version"] == first
+    bundle.activate(model_dir, first, NOW)
+    state.reload()
+    assert told() == (1, 0, None)
+    empty, _ = make(model_dir=tmp_path / "none")
+    client = empty.test_client()
+    assert told()[:2] == (0, 1)
+    assert client.post("/predict", json=GUIDE_REQUEST).status_code == 503
+
+
 def test_a_worker_goes_on_in_the_files_of_the_one_it_replaces(tmp_path: Path, clock: Clock) -> None:
     """The lowest free place is taken, with what was counted there; a living process keeps its own."""
     first, second = Place(tmp_path), Place(tmp_path)

@@ -157,6 +157,13 @@ CASES: dict[str, Case] = {
             _unlabelled(live=0, activated=-86400, predictions=10),
         ),
     ),
+    "ModelNotLoaded/warning": Case(
+        fires=_flat("ml_model_load_failing", 1), at=1, below=(_flat("ml_model_load_failing", 0),)
+    ),
+    "ModelNotLoaded/critical": Case(fires=_flat("ml_model_loaded", 0), at=3, below=(_flat("ml_model_loaded", 1),)),
+    "FeedbackNotKept/warning": Case(
+        fires=_jump("ml_feedback_not_kept_total", 1), at=3, below=(_flat("ml_feedback_not_kept_total", 0),)
+    ),
     "ServiceDown/warning": Case(fires=_flat("up", 0), at=1, below=(_flat("up", 1),)),
     "ServiceDown/critical": Case(
         fires=_flat("up", 0), at=3, below=(_flat("up", 1), _flat("up", 0, 'instance="g",job="grafana"'))

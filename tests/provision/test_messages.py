@@ -40,6 +40,10 @@ FAULTS: dict[str, tuple[tuple[str, ...], set[str]]] = {
         (*_down("app"), "NoPredictions/critical/app", "ServiceUnstable/warning/app", "ServiceUnstable/critical/app"),
         {"ServiceDown/critical/app"},
     ),
+    "the service has no model": (
+        ("ModelNotLoaded/warning/app", "ModelNotLoaded/critical/app", "PredictionErrorRateHigh/critical/app"),
+        {"ModelNotLoaded/critical/app"},
+    ),
     "lines are late": (
         ("ShipperLag/warning/shipper", "ShipperNotReady/warning/shipper"),
         {"ShipperLag/warning/shipper"},
