@@ -17,7 +17,7 @@ from werkzeug.test import EnvironBuilder
 from app.api import body
 from app.problems import ServiceProblem
 from tests.app.conftest import GUIDE_REQUEST
-from tests.app.test_server import Server, serving, until
+from tests.app.server import Server, serving, until
 
 JSON = {"Content-Type": "application/json"}
 KEY = "correct-horse-battery"

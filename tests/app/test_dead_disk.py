@@ -12,7 +12,7 @@ import pytest
 
 from app import log_buffer
 from tests.app.conftest import lines
-from tests.app.test_server import serving, until
+from tests.app.server import serving, until
 from tests.optional import lacking, need
 
 FREE = "ml_log_disk_free_bytes"

@@ -14,7 +14,7 @@ from flask import Flask
 
 from app.state import ServiceState
 from tests.app.conftest import GUIDE_REQUEST, samples
-from tests.app.test_server import serving, until
+from tests.app.server import serving, until
 from tests.optional import lacking
 
 Service = tuple[Flask, ServiceState]

@@ -20,8 +20,8 @@ from app.logs import MAX_LINE
 from app.server import prepare
 from app.settings import AppSettings
 from tests.app.conftest import GUIDE_REQUEST, lines
+from tests.app.server import serving, until
 from tests.app.test_logs import Writer
-from tests.app.test_server import serving, until
 
 HOUR = 3600.0  # a delay that does not pass: only `flush` and `close` append
 

@@ -27,7 +27,7 @@ from compose.provision.objectives import Objectives
 from compose.stack import check
 from compose.stack.remote import Addresses, Servers
 from tests.app.conftest import ROOT, lines, samples
-from tests.app.test_server import keeps_to_its_document, refused, serving, until
+from tests.app.server import keeps_to_its_document, refused, serving, until
 
 PAGE = ROOT / "docs" / "own-model.md"
 REQUEST = {"weight": 2.5, "colour": "red"}

@@ -25,7 +25,7 @@ import psutil
 import pytest
 
 from tests.app.conftest import GUIDE_REQUEST
-from tests.app.test_server import Server, serving, until
+from tests.app.server import Server, serving, until
 from tests.benchmarks import report
 from tests.elasticsearch.embedded import EmbeddedStore
 from tests.ports import free_port

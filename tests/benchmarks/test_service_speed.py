@@ -32,7 +32,7 @@ from app.model.scoring import Scorer, compile_trees
 from app.model.training import CANDIDATES, fit, train, with_missing
 from app.schema import FIELDS
 from tests.app.conftest import NOW
-from tests.app.test_server import serving, until
+from tests.app.server import serving, until
 from tests.ports import free_port
 
 REQUESTS = int(os.environ.get("ML_BENCH_REQUESTS", "4000"))
