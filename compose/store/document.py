@@ -210,6 +210,12 @@ def read_number(text: str, *, whole: bool) -> int | float:
         return float(text.strip().rstrip("fFdD"))
 
 
+def single(number: float) -> float:
+    """Return the number of single precision that is nearest to another one; infinite where that is out of its range."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(number))
+
+
 def _number(value: Any, *, coerce: bool, whole: bool = False) -> int | float:
     if value.__class__ is int or value.__class__ is float:
         return value

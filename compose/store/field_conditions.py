@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
-
-import numpy as np
 
 from compose.store.conditions import (
     CONTAINS,
@@ -21,7 +20,7 @@ from compose.store.conditions import (
     some_of,
 )
 from compose.store.dates import date_math, zone_of
-from compose.store.document import read_number
+from compose.store.document import read_number, single
 from compose.store.errors import StoreError, UnsupportedError
 from compose.store.mapping import Field
 from compose.store.mapping_checks import RANGES
@@ -117,6 +116,8 @@ def _terms(field: Field, values: tuple[Any, ...], fields: Fields) -> Condition:
     if field.kind in ("text", "date"):
         return any_of(_term(field, value, fields) for value in values)
     found = [_as_text(value) if field.kind == "keyword" else exact(field, value) for value in values]
+    if field.kind == "float" and None in found:  # refused as Elasticsearch does, unlike one term
+        raise ValueError(f"[{field.type}] supports only finite values, but got [Infinity]")
     present = [value for value in found if value is not None]
     kind = {"keyword": "VARCHAR", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN"}[
         field.kind
@@ -141,7 +142,9 @@ def exact(field: Field, value: Any) -> Any:
             return False
         raise ValueError(f"Can't parse boolean value [{value}], expected [true] or [false]")
     number = _number(field, value)
-    if field.kind != "long":
+    if field.kind == "float":
+        return None if math.isinf(single(number)) else float(number)
+    if field.kind == "double":
         return float(number)
     if (isinstance(number, float) and not number.is_integer()) or not -(1 << RANGES[field.type]) <= int(
         number
@@ -175,7 +178,7 @@ def _range(field: Field, node: Range, fields: Fields) -> Condition:
         elif field.kind in ("long", "double"):
             converted = _number(field, value)
         elif field.kind == "float":
-            converted = float(np.float32(_number(field, value)))
+            converted = single(_number(field, value))
         elif field.kind == "boolean":
             converted = exact(field, value)
         else:

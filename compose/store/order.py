@@ -10,6 +10,7 @@ import msgspec
 
 from compose.store.conditions import Condition, Fields
 from compose.store.dates import parse_date
+from compose.store.document import single
 from compose.store.errors import StoreError, UnsupportedError, illegal_argument, parsing
 from compose.store.mapping_checks import KINDS
 from compose.store.values import METADATA, check_doc_values
@@ -165,7 +166,7 @@ def _literal(value: Any, kind: str) -> str:
         if isinstance(value, bool):
             raise illegal_argument(f"[missing] of a sort cannot be [{value}]")
         try:
-            return repr(float(value)) if kind in ("float", "double") else str(int(value))
+            return f"'{float(value)}'::DOUBLE" if kind in ("float", "double") else str(int(value))
         except (TypeError, ValueError):
             raise illegal_argument(f"[missing] of a sort cannot be [{value}]") from None
     return "'" + str(value).replace("'", "''") + "'"
@@ -241,7 +242,9 @@ def _number(value: Any, key: Sort) -> int | float:
         return ("false", "true").index(str(value).lower())
     if isinstance(value, bool):
         raise ValueError("a boolean is no number")  # noqa: TRY004 - as a text that is none
-    if key.kind in ("float", "double"):
+    if key.kind == "float":
+        return single(float(value))
+    if key.kind == "double":
         return float(value)
     whole = not isinstance(value, str) or re.fullmatch(r"[+-]?\d+", value) is not None
     if key.narrow and isinstance(value, str) and not (whole and -(2**31) <= int(value) < 2**31):

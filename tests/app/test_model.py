@@ -219,7 +219,7 @@ def test_figures_on_the_real_file(bank: Dataset) -> None:
         measured = [each.accuracy, each.roc_auc, each.precision, each.recall, each.f1_score]
         assert told == pytest.approx(measured, abs=0.01), f"docs/model.md, {title}"
         assert int(found.replace(",", "")) == pytest.approx(each.confusion[1][1], rel=0.03)
-    assert f"of {sum(scores['all'].confusion[1]):,}" in page
+    assert f"of 5 × {sum(scores['all'].confusion[1]) // 5:,}" in page
 
 
 @pytest.mark.long
