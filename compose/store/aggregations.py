@@ -155,7 +155,11 @@ def metric(kind: str, options: dict[str, Any], condition: Condition, fields: Fie
         rows, column = rows_of(found, fields, condition, distinct=found[0].kind == "keyword", keep_empty=keep)
     missing: list[Any] = []
     if options.get("missing") is not None and (found is None or found[0].kind != "keyword"):
-        column, missing = f"coalesce({column}, ?)", [filler(found[0] if found else None, options["missing"])]
+        number = kind not in ("value_count", "cardinality")
+        missing = [filler(found[0] if found else None, options["missing"], number=number)]
+        if found is None and not number:  # of whatever type, it is one value
+            column, missing = "NULL::VARCHAR", [str(missing[0])]
+        column = f"coalesce({column}, ?)"
     date = found is not None and found[0].kind == "date"
 
     def ask(expressions: str) -> Any:

@@ -110,7 +110,10 @@ def location(root: Path, name: str, text: str) -> Path:
     Raises:
         StoreError: it would be outside, also by a symbolic link.
     """
-    folder = (root / text).resolve()
+    try:
+        folder = (root / text).resolve()
+    except (ValueError, OSError) as error:
+        raise StoreError(500, "repository_exception", f"[{name}] location [{text}] is no path: {error}") from None
     if not folder.is_relative_to(root.resolve()):
         raise StoreError(
             500,

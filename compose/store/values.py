@@ -64,15 +64,22 @@ def value_of(kind: str, options: dict[str, Any], fields: Fields) -> tuple[Field,
     return (field, column or "NULL") if column or field.key in fields.columns.many else None
 
 
-def filler(field: Field | None, value: Any) -> Any:
+def filler(field: Field | None, value: Any, *, number: bool = False) -> Any:
     """Return what stands for a missing value, as the column of a field has it.
+
+    Args:
+        field: None where no document has it.
+        value: as the request has it.
+        number: whether it is counted with, also where there is no field.
 
     Raises:
         StoreError: it does not fit.
     """
     try:
-        if field is None or field.kind == "keyword":
-            return value if field is None else str(value).lower() if isinstance(value, bool) else str(value)
+        if field is None:
+            return float(read_number(str(value), whole=False)) if number else value
+        if field.kind == "keyword":
+            return str(value).lower() if isinstance(value, bool) else str(value)
         if field.kind == "date":
             return parse_date(str(value), field.format)
         if field.kind == "boolean":

@@ -189,3 +189,30 @@ def test_no_line_makes_it_fail(engine: Engine, path: str, lines: list[Any]) -> N
         for item in answer.get("items", []) + answer.get("responses", []):
             status = item["status"] if "status" in item else next(iter(item.values()))["status"]
             assert status < 500, (body, item)
+
+
+@pytest.mark.parametrize("kind", ["avg", "stats", "percentiles", "cardinality", "value_count"])
+@pytest.mark.parametrize(("missing", "number"), [("5d", 5.0), (1e300, 1e300), (True, None), ("word", None)])
+def test_a_stand_in_for_a_field_that_no_document_has(
+    engine: Engine, kind: str, missing: Any, number: float | None
+) -> None:
+    """What cannot be counted with is refused, and is one value where values are only counted."""
+    body = {"size": 0, "aggs": {"a": {kind: {"field": "nowhere", "missing": missing}}}}
+    reply = dispatch(engine, Request("POST", "/robust/_search", {}, msgspec.json.encode(body)))
+    if kind in ("cardinality", "value_count"):
+        total = reply.value["hits"]["total"]["value"]
+        assert reply.value["aggregations"]["a"]["value"] == (1 if kind == "cardinality" else total)
+    elif number is None:
+        assert (reply.status, reply.value["error"]["type"]) == (400, "illegal_argument_exception")
+    elif kind == "avg":
+        assert reply.value["aggregations"]["a"]["value"] == number
+    else:
+        assert reply.status == 200
+
+
+def test_a_location_that_is_no_path_is_refused(engine: Engine) -> None:
+    """A NUL in a repository's location is told by its name."""
+    body = msgspec.json.encode({"type": "fs", "settings": {"location": "\0"}})
+    reply = dispatch(engine, Request("PUT", "/_snapshot/odd", {}, body))
+    assert reply.value["error"]["type"] == "repository_exception"
+    assert "[odd] location" in reply.value["error"]["reason"]
