@@ -17,7 +17,7 @@ RUN groupadd --gid 10001 ml && useradd --uid 10001 --gid ml --no-create-home --s
  && chmod 0700 /var/lib/ml-stack /var/lib/ml-keys
 COPY --from=build /opt/venv /opt/venv
 COPY index_templates /srv/index_templates
-COPY compose/__init__.py compose/environment.py /srv/compose/
+COPY compose/*.py /srv/compose/
 COPY compose/provision /srv/compose/provision
 COPY compose/stack /srv/compose/stack
 WORKDIR /srv
