@@ -23,9 +23,11 @@ OLD_DAY = "ml-pipeline-1999.01.01"
 # Run by another test, because the stack has to be another one for it.
 _LOCAL = "tests/stack/test_documented_commands.py::test_a_documented_command_works_as_printed"
 _LOCAL_BACK = "tests/stack/test_local_restore.py::test_a_local_backup_is_put_back_into_a_new_folder"
+_LOCAL_SAVED = "tests/stack/test_guide.py::test_a_local_backup_holds_model_labels_metrics_and_logs"
 _BACK = "tests/docker/test_operations.py::test_a_backup_is_put_back_into_an_empty_stack"
 ELSEWHERE = {
     r"python3 compose status": _LOCAL,
+    r"python3 compose backup": _LOCAL_SAVED,
     r"python3 compose (store|up)|export STACK_DIR=.+": _LOCAL_BACK,
     r"python3 compose restore newest --prometheus-data .+": _LOCAL_BACK,
     r"docker compose restart prometheus": "tests/docker/test_stack.py::test_the_guides_commands_work_as_printed",

@@ -187,10 +187,10 @@ def test_the_acceptance_check_passes_on_the_local_stack(stack: RunningStack) -> 
     assert "12 passed, 0 failed, 2 left out" in done.stdout
 
 
-def test_a_local_backup_holds_model_labels_metrics_and_logs(stack: RunningStack, tmp_path: Path) -> None:
-    """`backup` needs no option beside a running local stack."""
-    done = stack.command("backup", "--to", str(tmp_path / "backups"))
+def test_a_local_backup_holds_model_labels_metrics_and_logs(stack: RunningStack) -> None:
+    """`backup` needs no option beside a running local stack, and lies beside its folder."""
+    done = stack.command("backup")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "in it: model, feedback, metrics, logs" in done.stdout
-    (made,) = (tmp_path / "backups").iterdir()
+    (made,) = (stack.folder.parent / "backups").iterdir()
     assert read_manifest(made).store == "embedded"
