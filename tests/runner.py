@@ -13,7 +13,7 @@ from tests.rounds import ALL_ROUNDS
 from tests.verbs import FAST_ROOMS, LEFT_OUT, LONG_ROOMS, Covered, NothingSkipped, StartsNoProcess, mutate
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCESSES = 2 * (os.cpu_count() or 1)  # most tests wait for a server or a moment
+PROCESSES = 2 * (os.cpu_count() or 1) + 1  # most tests wait for a server or a moment
 
 
 def read_verb(arguments: list[str]) -> tuple[str, list[str]]:
